@@ -1,0 +1,50 @@
+# `make` alone lists what there is to do.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run test check lint types layers cover bench fmt system-tools clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+install: $(INSTALLED) ## make .venv with the command receiver in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URLs to register
+	@$(BIN)/receiver serve || test $$? -eq 130
+
+test: install ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: lint types layers test ## everything that CI checks
+
+lint: install ## formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install ## mypy, strict
+	$(BIN)/mypy receiver tests
+
+layers: install ## who may import whom
+	$(BIN)/lint-imports
+
+bench: install ## measure; writes a table and a plot to bench-results/
+	$(BIN)/python -m tests.bench
+
+fmt: install ## mend formatting and what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+system-tools: ## install what tests and benchmark use beyond Python (Debian, as root)
+	apt-get install --yes --quiet wrk strace jq
+
+clean: ## remove what the above made
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .hypothesis bench-results

@@ -1,0 +1,6 @@
+"""`python -m receiver` is the command `receiver`."""
+
+from receiver.cli import main
+
+if __name__ == "__main__":
+    main()

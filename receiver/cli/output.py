@@ -1,0 +1,37 @@
+"""How commands print: a table for people, JSON Lines for programs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def output_option(command: F) -> F:
+    """Add `--output` to a command."""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="How to print: a table, or one JSON object a line.",
+    )(command)
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], *, output: str, columns: Sequence[str]) -> None:
+    """Print rows as they are wanted."""
+    if output == "json":
+        for row in rows:
+            click.echo(orjson.dumps(dict(row), default=str).decode())
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        # Folded, not cut: what is printed here is copied from here.
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+    Console(soft_wrap=not Console().is_terminal, highlight=False, markup=False).print(table)

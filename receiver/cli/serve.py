@@ -1,0 +1,43 @@
+"""`receiver serve`."""
+
+import socket
+
+import click
+
+from receiver import config, log
+
+
+@click.command()
+@click.option("--host", help="Address to listen on (RECEIVER_HOST).")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one (RECEIVER_PORT).")
+@click.option("--workers", type=int, help="Server processes (RECEIVER_WORKERS).")
+def serve(host: str | None, port: int | None, workers: int | None) -> int:
+    """Take callbacks, ship them to the archive, until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      receiver serve                                  # on loopback, archive in data/archive
+      RECEIVER_ARCHIVE=s3://bucket/callbacks RECEIVER_TOKENS_FILE=/run/secrets/tokens \\
+          receiver serve --host 0.0.0.0 --workers 4
+    """
+    settings = config.load(host=host, port=port, workers=workers)
+    log.configure(form=settings.log_format, level=settings.log_level)
+    from receiver.service import parent
+
+    return parent.serve(settings)
+
+
+@click.command(hidden=True)
+@click.argument("listener", type=int)
+@click.argument("channel", type=int)
+def server_process(listener: int, channel: int) -> None:
+    """Be one of the server processes of `serve`, on sockets inherited from it."""
+    settings = config.load()
+    log.configure(form=settings.log_format, level=settings.log_level)
+    from receiver.service import server
+
+    server.run(
+        settings,
+        listener=socket.socket(fileno=listener),
+        channel=socket.socket(fileno=channel),
+    )

@@ -1,0 +1,146 @@
+"""`receiver urls`, `receiver config` and `receiver check`."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import click
+from pydantic import SecretStr
+
+from receiver import config, disk, spool
+from receiver.cli.output import output_option, print_rows
+from receiver.errors import ReceiverError
+from receiver.service import parts
+from receiver.store import Check
+
+
+@click.command()
+@click.option("--new-token", is_flag=True, help="Print a fresh token and nothing else.")
+@output_option
+def urls(new_token: bool, output: str) -> None:
+    """Print the URLs to register with each provider, placeholders included.
+
+    Quote them in a shell: $id and $tag are for the provider to fill in.
+
+    \b
+    Examples:
+      RECEIVER_PUBLIC_URL=https://hooks.example.net receiver urls
+      receiver urls --new-token
+    """
+    if new_token:
+        click.echo(parts.new_token())
+        return
+    settings = config.load()
+    columns = ("provider", "parameter", "method", "url")
+    print_rows(parts.urls_of(settings), output=output, columns=columns)
+
+
+@click.command("config")
+@output_option
+def show_config(output: str) -> None:
+    """Print the settings in force, secrets masked.
+
+    \b
+    Examples:
+      receiver config
+      receiver config --output json
+    """
+    settings = config.load()
+    rows = [
+        {
+            "variable": config.variable(name),
+            "value": _show(getattr(settings, name)),
+            "meaning": field.description,
+        }
+        for name, field in config.Settings.model_fields.items()
+    ]
+    print_rows(rows, output=output, columns=("variable", "value", "meaning"))
+
+
+@click.command()
+@output_option
+def check(output: str) -> int:
+    """Try out what the receiver needs, one line each, and say how to mend what fails.
+
+    \b
+    Examples:
+      receiver check
+      RECEIVER_ARCHIVE=s3://bucket/callbacks receiver check --output json
+    """
+    settings = config.load()
+    checks = list(_checks(settings))
+    rows = [
+        {
+            "check": check.name,
+            "result": "ok" if check.good else "FAILED",
+            "detail": check.detail,
+            "mend": "" if check.good else check.mend,
+        }
+        for check in checks
+    ]
+    print_rows(rows, output=output, columns=("check", "result", "detail", "mend"))
+    if any(check.refused for check in checks):
+        return 3
+    unreachable = any(check.name.startswith("archive") and not check.good for check in checks)
+    return 4 if unreachable else int(not all(check.good for check in checks))
+
+
+def _checks(settings: config.Settings) -> Iterator[Check]:
+    yield Check("settings", True, "read")
+    yield _check_tokens(settings)
+    yield _check_spool(settings)
+    yield _check_disk(settings)
+    yield _check_clock()
+    yield from parts.store_of(settings).checks()
+
+
+def _check_tokens(settings: config.Settings) -> Check:
+    try:
+        tokens = parts.tokens_of(settings)
+    except ReceiverError as exc:
+        return Check("tokens", False, str(exc), "set RECEIVER_TOKENS", refused=True)
+    if min(map(len, tokens)) < 16:
+        mend = "`receiver urls --new-token` makes a better one; both can be valid for a while"
+        return Check("tokens", False, "a token is shorter than 16 characters", mend)
+    return Check("tokens", True, f"{len(tokens)} in force")
+
+
+def _check_spool(settings: config.Settings) -> Check:
+    mend = "name a directory on a local disk that this user can write (RECEIVER_SPOOL)"
+    try:
+        root = parts.spool_root(settings)
+        began = time.perf_counter()
+        path = root / f".check-{os.getpid()}"
+        disk.write_durably(path, bytes(4096))
+        path.unlink()
+        seconds = time.perf_counter() - began
+    except (OSError, ReceiverError) as exc:
+        return Check("spool", False, str(exc), mend, refused=True)
+    return Check("spool", True, f"{root} takes a file and syncs it in {seconds * 1000:.1f} ms")
+
+
+def _check_disk(settings: config.Settings) -> Check:
+    room = spool.room(
+        parts.spool_root(settings),
+        bytes_max=int(settings.spool_bytes_max),
+        reserve_bytes=int(settings.disk_reserve_bytes),
+    )
+    if room.left <= 0:
+        mend = "make room, or change the limit named; callbacks are answered 503 until then"
+        return Check("disk", False, f"the spool is full ({room.bounded_by})", mend)
+    return Check("disk", True, f"room for {room.left >> 20} MiB, bounded by {room.bounded_by}")
+
+
+def _check_clock() -> Check:
+    if time.time() < 1_760_000_000:
+        mend = "set the clock (NTP); keys and partitions are made of it"
+        return Check("clock", False, "the clock is years behind", mend)
+    return Check("clock", True, "plausible")
+
+
+def _show(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, tuple):
+        return ",".join(_show(part) for part in value)
+    return "" if value is None else str(value)

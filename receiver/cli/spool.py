@@ -1,0 +1,129 @@
+"""`receiver spool`: look into a spool."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from receiver import clock, config, envelope, segment
+from receiver import spool as spools
+from receiver.cli.output import output_option, print_rows
+
+_STATES = {segment.OPEN: "open", segment.SEALED: "sealed", segment.TORN: "torn"}
+
+
+@click.group()
+@click.option(
+    "--spool", "root", type=click.Path(path_type=Path), help="Spool directory (RECEIVER_SPOOL)."
+)
+@click.pass_context
+def spool(ctx: click.Context, root: Path | None) -> None:
+    """Look into a spool, also while a receiver writes it.
+
+    \b
+    Examples:
+      receiver spool ls
+      receiver spool --spool /mnt/old/spool verify
+      receiver spool cat data/spool/0192…/0192…-3.seg
+    """
+    ctx.obj = root
+
+
+def _root(ctx: click.Context) -> Path:
+    root = ctx.obj if ctx.obj is not None else config.load().spool
+    if not root.is_dir():
+        raise click.UsageError(f"there is no spool at {root}")
+    assert isinstance(root, Path)
+    return root
+
+
+@spool.command("ls")
+@output_option
+@click.pass_context
+def ls(ctx: click.Context, output: str) -> None:
+    """List the segments: state, size, and whether they are ready to ship."""
+    rows = [
+        {
+            "segment": found.name,
+            "state": _STATES[found.path.suffix],
+            "bytes": found.bytes,
+            "ready": found.ready,
+            "path": str(found.path),
+        }
+        for found in spools.files(_root(ctx))
+    ]
+    print_rows(rows, output=output, columns=("segment", "state", "bytes", "ready"))
+
+
+@spool.command("verify")
+@output_option
+@click.pass_context
+def verify(ctx: click.Context, output: str) -> int:
+    """Read every record and check it; exit with 1 if there is damage."""
+    rows = [_verified(found) for found in spools.files(_root(ctx))]
+    columns = ("segment", "state", "records", "torn_bytes", "damaged_parts", "damaged_bytes")
+    print_rows(rows, output=output, columns=columns)
+    return int(any(row["damaged_parts"] for row in rows))
+
+
+def _verified(found: spools.Found) -> dict[str, Any]:
+    row: dict[str, Any] = {"segment": found.name, "state": _STATES[found.path.suffix]}
+    records = torn = parts = damaged = 0
+    for part in segment.read(found.path):
+        if isinstance(part, segment.Record):
+            records += 1
+        elif isinstance(part, segment.Torn):
+            torn += part.end - part.offset
+        else:
+            parts += 1
+            damaged += part.end - part.offset
+    return row | {
+        "records": records,
+        "torn_bytes": torn,
+        "damaged_parts": parts,
+        "damaged_bytes": damaged,
+    }
+
+
+@spool.command("cat")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--raw", metavar="DELIVERY_ID", help="Write this delivery's body, as it came.")
+@click.pass_context
+def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
+    """Print the records of segments, all of them by default, as JSON Lines without bodies."""
+    files = paths or tuple(found.path for found in spools.files(_root(ctx)))
+    for delivery in _deliveries(files):
+        if raw is None:
+            click.echo(orjson.dumps(_line(delivery)).decode())
+        elif delivery.delivery_id == raw:
+            sys.stdout.buffer.write(delivery.body)
+            return 0
+    if raw is not None:
+        click.echo(f"receiver: {raw} is not in the spool", err=True)
+        return 1
+    return 0
+
+
+def _deliveries(files: tuple[Path, ...]) -> Iterator[envelope.Envelope]:
+    for path in files:
+        for part in segment.read(path):
+            if isinstance(part, segment.Record):
+                yield envelope.decode(part.head, part.body)
+
+
+def _line(delivery: envelope.Envelope) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery.delivery_id,
+        "received_at": clock.rfc3339(delivery.received_at_us),
+        "provider": delivery.provider,
+        "kind": delivery.kind,
+        "origin": delivery.origin,
+        "method": delivery.method,
+        "target": delivery.target,
+        "peer": delivery.peer,
+        "headers": delivery.headers,
+        "wire_bytes": len(delivery.body),
+    }

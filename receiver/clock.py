@@ -1,0 +1,53 @@
+"""Time and the ids made of it.
+
+Times are whole microseconds since 1970, UTC.  Ids are UUIDv7 (RFC 9562 §5.7): they sort by the
+time they were made, and give away their day, so a key can be computed from an id alone.
+"""
+
+import os
+import time
+from datetime import UTC, datetime
+
+_random = bytearray()
+
+
+def now_us() -> int:
+    """Return the wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def new_id(at_us: int | None = None) -> str:
+    """Return a fresh UUIDv7 for a moment, now by default.
+
+    The twelve bits after the milliseconds hold the fraction of the millisecond (RFC 9562 §6.2,
+    method 3), so ids of one process sort to about a quarter of a microsecond.
+    """
+    if at_us is None:
+        at_us = now_us()
+    milliseconds, microseconds = divmod(at_us, 1000)
+    if len(_random) < 8:
+        # One system call serves 512 ids.
+        _random.extend(os.urandom(4096))
+    noise = int.from_bytes(_random[-8:], "big") & 0x3FFF_FFFF_FFFF_FFFF
+    del _random[-8:]
+    fraction = microseconds * 4096 // 1000
+    text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | noise:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def id_time_us(identifier: str) -> int:
+    """Return the moment a UUIDv7 was made, to the millisecond."""
+    return int(identifier[:8] + identifier[9:13], 16) * 1000
+
+
+def rfc3339(at_us: int) -> str:
+    """Return a moment as RFC 3339 text in UTC with microseconds."""
+    seconds, microseconds = divmod(at_us, 1_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds:06d}Z"
+
+
+def partition(at_us: int) -> tuple[str, str]:
+    """Return the day and the hour (UTC) that a moment falls in, as partition values."""
+    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%d}", f"{moment:%H}"

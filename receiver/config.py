@@ -1,0 +1,244 @@
+"""The settings: environment variables `RECEIVER_…`, read once, typed.
+
+A secret may stand in a file instead, named by the same variable with `_FILE` behind it.  Where
+there is a file `.env`, what it sets and the environment does not is added to the environment, so
+that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error: a typo loses data quietly.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import dotenv
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from receiver.errors import SettingsError
+
+_PREFIX = "RECEIVER_"
+_FILE = "_FILE"
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}\Z")
+T = TypeVar("T")
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _check_tokens(tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for token in tokens:
+        if not _TOKEN.match(token.get_secret_value()):
+            raise ValueError(
+                "a token is 8 to 200 of A-Z a-z 0-9 . _ ~ -; `receiver urls --new-token` makes one"
+            )
+    return tokens
+
+
+List = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+Bytes = Annotated[ByteSize, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(BaseSettings):
+    """What is in force; `description` is the line that the README prints."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    archive: str = Field("data/archive", description="`s3://bucket/prefix` or a directory")
+    spool: Path = Field(Path("data/spool"), description="directory of the spool, on a local disk")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=256, description="server processes")
+    admin_host: str = Field("127.0.0.1", description="address of `/metrics` and `/status`")
+    admin_port: int = Field(8001, ge=0, le=65535, description="their port; 0 takes a free one")
+    public_url: str | None = Field(None, description="what the providers call, for `receiver urls`")
+    instance: str = Field(
+        default_factory=socket.gethostname, description="name of this receiver in every line"
+    )
+    tokens: Annotated[List[SecretStr], AfterValidator(_check_tokens)] = Field(
+        (), description="secrets in the URLs, comma-separated; all are valid at once"
+    )
+    ack: Literal["spool"] = Field("spool", description="what a 2xx waits for")
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1",
+        validation_alias="FORWARDED_ALLOW_IPS",
+        description="proxies whose `X-Forwarded-For` is believed",
+    )
+    dataforseo_sources: List[Network] = Field(
+        (), description="addresses or networks that DataForSEO calls from"
+    )
+    dataforseo_sources_mode: Literal["off", "log", "enforce"] = Field(
+        "off", description="what to do about other addresses"
+    )
+    outscraper_signature: Literal["required", "if-present", "off"] = Field(
+        "if-present", description="whether `X-Hub-Signature-256` is checked"
+    )
+    outscraper_api_keys: List[SecretStr] = Field(
+        (), description="keys that sign Outscraper's webhooks, comma-separated"
+    )
+    body_bytes_max: Bytes = Field(ByteSize(64 << 20), description="largest body taken; 413 above")
+    body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 408 above")
+    head_bytes_max: Bytes = Field(
+        ByteSize(128 << 10), description="largest request line and headers together; 431 above"
+    )
+    inflight_bytes_max: Bytes = Field(
+        ByteSize(256 << 20), description="bodies in memory at once, for each server process"
+    )
+    inflated_bytes_max: Bytes = Field(
+        ByteSize(512 << 20), description="largest body after gunzip; kept as it came above"
+    )
+    batch_bytes: Bytes = Field(ByteSize(16 << 20), description="a segment is sealed at this size")
+    batch_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="and at this age, also when nothing comes"
+    )
+    spool_bytes_max: Bytes = Field(
+        ByteSize(10 << 30), description="the spool takes no more than this; 503 above"
+    )
+    disk_reserve_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
+        ByteSize(512 << 20), description="free disk that the spool leaves alone; 503 below"
+    )
+    compression: Literal["gzip", "zstd"] = Field("gzip", description="of callbacks objects")
+    ship_concurrency: int = Field(4, ge=1, le=64, description="segments shipped at once")
+    retry_seconds_max: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="longest pause before a failed pass is tried again"
+    )
+    s3_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="longest wait for an answer of S3"
+    )
+    s3_kms_key_id: str | None = Field(None, description="encrypt objects with this KMS key")
+    s3_storage_class: str | None = Field(None, description="storage class of objects")
+    s3_bucket_owner: str | None = Field(
+        None, description="account id that must own the bucket, else requests fail"
+    )
+    keep_alive_seconds: int = Field(
+        75, ge=1, description="idle connections stay open; longer than the load balancer's"
+    )
+    drain_seconds: Seconds = Field(
+        10.0, description="after SIGTERM: time to be taken out of the load balancer"
+    )
+    shutdown_seconds: Seconds = Field(
+        15.0, description="then: time for requests in flight, and for shipping"
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`auto` is text on a terminal, JSON lines elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level logged"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        if self.inflight_bytes_max < self.body_bytes_max:
+            raise ValueError(
+                "RECEIVER_INFLIGHT_BYTES_MAX must be at least RECEIVER_BODY_BYTES_MAX, "
+                "or the largest body could never be taken"
+            )
+        if self.outscraper_signature == "required" and not self.outscraper_api_keys:
+            raise ValueError(
+                "RECEIVER_OUTSCRAPER_SIGNATURE=required needs RECEIVER_OUTSCRAPER_API_KEYS"
+            )
+        if self.dataforseo_sources_mode != "off" and not self.dataforseo_sources:
+            raise ValueError(
+                "RECEIVER_DATAFORSEO_SOURCES_MODE needs addresses in RECEIVER_DATAFORSEO_SOURCES"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment; `load` has seen to files."""
+        return init_settings, env_settings
+
+    def known_secrets(self) -> list[str]:
+        """Return all secrets in force, for redaction."""
+        secrets = (*self.tokens, *self.outscraper_api_keys)
+        return [secret.get_secret_value() for secret in secrets]
+
+
+SECRETS = frozenset({"tokens", "outscraper_api_keys"})
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else _PREFIX + field.upper()
+
+
+def load(**given: Any) -> Settings:
+    """Return the settings of this process's environment; ``given`` goes before it.
+
+    Raises `SettingsError`, which names the variable and never its value.
+    """
+    dotenv.load_dotenv(Path(".env"))
+    _refuse_unknown(os.environ)
+    given = _read_files(os.environ) | {
+        name: value for name, value in given.items() if value is not None
+    }
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_explain(dict(error)) for error in exc.errors())) from None
+
+
+def _explain(error: dict[str, Any]) -> str:
+    where = str(error["loc"][0]) if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if where in Settings.model_fields:
+        where = variable(where)
+    return f"{where}: {message}" if where else message
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {variable(field) for field in Settings.model_fields}
+    known |= {variable(field) + _FILE for field in SECRETS}
+    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; `receiver config` lists all")
+
+
+def _read_files(environ: Mapping[str, str]) -> dict[str, str]:
+    contents = {}
+    for field in SECRETS:
+        name = variable(field)
+        path = environ.get(name + _FILE)
+        if not path:
+            continue
+        if name in environ:
+            raise SettingsError(f"set {name} or {name + _FILE}, not both")
+        try:
+            contents[field] = Path(path).read_text().strip()
+        except OSError as exc:
+            raise SettingsError(f"{name + _FILE}: cannot read {path}: {exc.strerror}") from exc
+    return contents

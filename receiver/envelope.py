@@ -1,0 +1,94 @@
+"""The stored record of one delivery: the bytes as they came, and when, from whom, and how.
+
+A spool record's head is two lines of JSON, each an array in a fixed order:
+
+    [delivery_id, received_at_us, provider, kind, origin, peer, instance]
+    [method, target, [[name, value], …]]
+
+The second line is what strangers wrote.  The token of the URL is replaced by ``***`` in all of
+it, for proxies repeat the target in headers of their own.  Targets and headers are bytes on the
+wire; they are kept as text by ISO 8859-1, which loses nothing (RFC 9110 §5.5).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+REDACTED = "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One delivery.  ``body`` is what came over the wire, untouched."""
+
+    delivery_id: str
+    received_at_us: int
+    provider: str
+    kind: str
+    origin: str
+    peer: str | None
+    instance: str
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header, by its lower-case name."""
+        return next((value for known, value in self.headers if known == name), None)
+
+
+def encode_head(
+    ours: Sequence[str | int | None],
+    method: str,
+    target: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    secret: bytes = b"",
+) -> bytes:
+    """Return the head of a spool record; ``ours`` is its first line, in order.
+
+    ``secret`` is redacted wherever the request repeats it.  It must be URL-safe: then JSON never
+    escapes it, and no other text looks like it.
+    """
+    theirs = orjson.dumps(
+        (
+            method,
+            target.decode("latin-1"),
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
+        )
+    )
+    if secret:
+        theirs = theirs.replace(secret, REDACTED.encode())
+    return orjson.dumps(ours) + b"\n" + theirs
+
+
+def received_at_us(head: bytes) -> int:
+    """Return when a delivery arrived, from the head of its record.  Raises `ValueError`."""
+    moment = orjson.loads(head.partition(b"\n")[0])[1]
+    assert isinstance(moment, int)
+    return moment
+
+
+def decode(head: bytes, body: bytes) -> Envelope:
+    """Return the envelope of a spool record.
+
+    Raises `ValueError` if the head is not one that `encode_head` wrote.
+    """
+    ours, _, theirs = head.partition(b"\n")
+    delivery_id, received_at_us, provider, kind, origin, peer, instance = orjson.loads(ours)
+    method, target, headers = orjson.loads(theirs)
+    return Envelope(
+        delivery_id=delivery_id,
+        received_at_us=received_at_us,
+        provider=provider,
+        kind=kind,
+        origin=origin,
+        peer=peer,
+        instance=instance,
+        method=method,
+        target=target,
+        headers=headers,
+        body=body,
+    )

@@ -1,0 +1,71 @@
+"""Every error raised on purpose, with its answer at the door and its exit status.
+
+A 4xx tells a provider that the callback is at fault; a 5xx tells it to keep the callback.  Our
+own faults are always 5xx: a duplicate is cheap and a loss is for ever.
+"""
+
+from typing import ClassVar
+
+
+class ReceiverError(Exception):
+    """Something went wrong inside the receiver."""
+
+    status: ClassVar[int] = 500
+    reason: str = "internal_error"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or (type(self).__doc__ or "").partition("\n")[0])
+
+
+class Rejected(ReceiverError):
+    """The request is refused at the door; ``reason`` is a slug fit for a metric label.
+
+    ``detail`` tells the caller how to mend it.  DataForSEO shows it to its user as
+    ``http_response`` of ``/v3/{api}/errors``.
+    """
+
+    def __init__(self, reason: str, detail: str, *, status: int) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.answer_status = status
+
+
+class Disconnected(ReceiverError):
+    """The client went away before its request was whole; nothing is stored."""
+
+
+class SpoolUnavailable(ReceiverError):
+    """The delivery could not be made durable, so it must not be acknowledged."""
+
+    status = 503
+    reason = "spool_unavailable"
+
+
+class SettingsError(ReceiverError):
+    """A setting is missing or wrong."""
+
+    exit_status = 3
+
+
+class StoreError(ReceiverError):
+    """The archive's store failed; ``mend`` says what to do about it."""
+
+    exit_status = 4
+
+    def __init__(self, detail: str, *, mend: str = "") -> None:
+        super().__init__(f"{detail}: {mend}" if mend else detail)
+
+
+class StoreRefused(StoreError):
+    """The store answered, and will keep refusing until somebody changes a setting or a right."""
+
+    exit_status = 3
+
+
+class NotFound(StoreError):
+    """There is no object under this key."""
+
+
+class Conflict(StoreError):
+    """A conditional write lost: the object is not in the state that the writer expected."""

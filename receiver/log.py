@@ -1,0 +1,61 @@
+"""Logs: JSON lines on stdout, or readable ones on a terminal.
+
+A message is a constant; its facts are extra fields.  No body, query string or secret is a fact.
+"""
+
+import logging
+import sys
+from typing import Literal, TextIO
+
+import orjson
+
+from receiver import clock
+
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": clock.rfc3339(int(record.created * 1_000_000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= _facts(record)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = clock.rfc3339(int(record.created * 1_000_000))[11:19]
+        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        text = f"{time} {record.levelname.lower():7} {record.getMessage()} {facts}".rstrip()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def configure(
+    *, form: Literal["auto", "json", "text"], level: str, stream: TextIO | None = None
+) -> None:
+    """Send all logging of this process to one stream, stdout by default."""
+    stream = stream or sys.stdout
+    readable = form == "text" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Text() if readable else _Json())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # uvicorn says twice what the parent says; its access log would print tokens.
+    logging.getLogger("uvicorn").setLevel("WARNING")
+    logging.getLogger("uvicorn.access").disabled = True
+    # botocore's debug log prints headers with credentials.
+    for name in ("botocore", "boto3", "urllib3"):
+        logging.getLogger(name).setLevel("WARNING")

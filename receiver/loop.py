@@ -1,0 +1,57 @@
+"""Repeats a pass: at its interval, with back-off after failures, until it is stopped.
+
+The only place that catches everything: what a pass cannot handle is logged and counted here, and
+the pass is tried again.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from receiver import metrics
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
+
+
+async def repeat(
+    name: str,
+    run: Callable[[], Awaitable[object]],
+    *,
+    interval_seconds: float,
+    retry_seconds_max: float,
+    stop: asyncio.Event,
+) -> None:
+    """Run a pass again and again; return when ``stop`` is set and the pass under way has ended.
+
+    After failures in a row the pause doubles up to ``retry_seconds_max``, less a random half of
+    it, so that instances which failed together do not come back together.
+    """
+    failures = 0
+    while not stop.is_set():
+        try:
+            await run()
+            failures = 0
+        except Exception as exc:
+            failures += 1
+            metrics.pass_failures.labels(name).inc()
+            extra = {"pass": name, "failures": failures, "error": str(exc)}
+            _log.warning("pass failed", extra=extra)
+        await _pause(_seconds(failures, interval_seconds, retry_seconds_max), stop)
+
+
+def _seconds(failures: int, interval_seconds: float, retry_seconds_max: float) -> float:
+    if not failures:
+        return interval_seconds
+    longest = min(retry_seconds_max, _RETRY_SECONDS * 2.0 ** min(failures, 30))
+    return longest * random.uniform(0.5, 1)  # noqa: S311
+
+
+async def _pause(seconds: float, stop: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

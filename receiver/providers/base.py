@@ -1,0 +1,128 @@
+"""What an adapter is: one provider's manners, written down without any I/O.
+
+An adapter is handed bytes and answers with facts.  It opens no socket, reads no clock and holds
+no state, so each of its tests is a recorded request and an expected answer.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from receiver.envelope import Envelope
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """A way in: the kind of callback that comes there, and how it comes."""
+
+    kind: str
+    method: str
+    # The provider's own name for the URL that is registered, and the query it fills in.
+    parameter: str
+    query: str = ""
+    # Whether more path may follow the token.
+    path_follows: bool = False
+    # Whether the request is worth nothing without the provider's id in its query.
+    needs_id: bool = False
+    # The header that signs the body (HMAC-SHA256, hex, after ``sha256=``), where there is one.
+    signature_header: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """What a callback is about; null where it does not say."""
+
+    task_id: str | None = None
+    tag: str | None = None
+    # The same for every delivery of one callback.
+    key: str | None = None
+    status: str | None = None
+    # Why it is not what it should be, as a slug.
+    invalid: str | None = None
+
+
+class Provider(Protocol):
+    """One provider's adapter."""
+
+    @property
+    def name(self) -> str:
+        """The provider's name in routes, keys and columns."""
+        ...
+
+    @property
+    def entrances(self) -> tuple[Entrance, ...]:
+        """The ways in, one for each kind."""
+        ...
+
+    def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
+        """Say what arrived.
+
+        ``body`` is the decoded body, None where it could not be decoded; only its beginning
+        unless ``whole``.  Never raises for what a sender wrote: an oddity is `Recognised.invalid`
+        beside everything that can be known in spite of it.
+        """
+        ...
+
+
+def query_of(target: str) -> dict[str, str]:
+    """Return the parameters of a target, decoded; of repeated ones the first."""
+    parameters: dict[str, str] = {}
+    for part in target.partition("?")[2].split("&"):
+        name, _, value = part.partition("=")
+        parameters.setdefault(_decode(name), _decode(value))
+    return parameters
+
+
+def placeholder(value: str | None, literal: str) -> str | None:
+    """Return a parameter's value, or None if it is empty or its placeholder was left as it is."""
+    return None if value in (None, "", literal) else value
+
+
+_ENCODED_ONLY = re.compile(r"(?:[A-Za-z0-9._~*+-]|%[0-9A-Fa-f]{2})*\Z")
+
+
+def undo_second_encoding(value: str) -> str:
+    """Decode a parameter once more if it was encoded twice.
+
+    A provider encodes the tag and then, perhaps, the whole URL again (providers.md §1.2).  A text
+    that was encoded once and still consists of nothing but unreserved characters and escapes is
+    taken for one that was encoded twice.
+    """
+    if "%" in value and _ENCODED_ONLY.match(value):
+        return _decode(value)
+    return value
+
+
+def _decode(text: str) -> str:
+    # Targets are bytes kept as ISO 8859-1; what they spell is UTF-8 by custom, not by law.
+    plain = unquote_to_bytes(text.replace("+", " ").encode("latin-1"))
+    try:
+        return plain.decode()
+    except UnicodeDecodeError:
+        return plain.decode("latin-1")
+
+
+class Unreadable(Exception):
+    """A body is not the JSON that it should be; the message is the slug that says why."""
+
+
+def read_json(body: bytes | None, decoder: "msgspec.json.Decoder[T]") -> T:
+    """Read the few fields of a body that matter, and check that all of it is JSON.
+
+    Raises `Unreadable`: ``empty``, ``not_json``, or ``unknown_kind`` for JSON of another shape.
+    """
+    if body is None:
+        raise Unreadable("undecodable")
+    if not body.strip():
+        raise Unreadable("empty")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise Unreadable("unknown_kind") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise Unreadable("not_json") from exc

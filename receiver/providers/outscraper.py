@@ -1,0 +1,46 @@
+"""Outscraper: the webhook of a finished request or task.
+
+A POST of a notification, not of the data: id, status, where to fetch.  It may be signed with
+`X-Hub-Signature-256`, an HMAC-SHA256 of the raw body with the account's API key
+(outscraper.com, "How to verify webhook request", 2026-04-08; providers.md §3.3).
+"""
+
+import msgspec
+
+from receiver.envelope import Envelope
+from receiver.providers.base import Entrance, Recognised, Unreadable, read_json
+
+
+class _Body(msgspec.Struct):
+    id: str | int | None = None
+    status: str | int | None = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+class Outscraper:
+    """The adapter of request and task webhooks."""
+
+    name = "outscraper"
+    entrances = (
+        Entrance(
+            kind="webhook",
+            method="POST",
+            parameter="webhook",
+            signature_header=b"x-hub-signature-256",
+        ),
+    )
+
+    def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
+        """Say which request or task a webhook is about."""
+        try:
+            read = read_json(body, _BODY)
+        except Unreadable as exc:
+            return Recognised(invalid=str(exc))
+        status = None if read.status is None else str(read.status)
+        if read.id in (None, ""):
+            invalid = "unknown_kind" if status is None else "missing_id"
+            return Recognised(status=status, invalid=invalid)
+        task_id = str(read.id)
+        return Recognised(task_id=task_id, key=task_id, status=status)

@@ -1,0 +1,384 @@
+"""The parent: watches the server processes, ships what they spool, and ends in good order.
+
+On SIGTERM: the server processes go unready and answer on for `RECEIVER_DRAIN_SECONDS`, stop
+accepting, finish what is in flight, seal; what they left is shipped within
+`RECEIVER_SHUTDOWN_SECONDS`, and what is unshipped then waits in the spool for the next start.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+import uvicorn
+
+import receiver
+from receiver import clock, metrics, spool
+from receiver.admin import create_app
+from receiver.config import Settings
+from receiver.errors import SettingsError, StoreError, StoreRefused
+from receiver.loop import repeat
+from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
+from receiver.shipper import Shipped
+from receiver.spool.lag import Lag
+
+_log = logging.getLogger(__name__)
+
+_SHIP_SECONDS = 0.2
+_MEASURE_SECONDS = 1.0
+_CHECK_SECONDS = 3.0
+_BIND_SECONDS = 5.0
+_YOUNG_SECONDS = 2.0
+
+
+class _AdminServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the parent has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+class Parent:
+    """One instance, from start to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._root = spool_root(settings)
+        tokens_of(settings)  # made here, once, before every server process asks for it
+        self._store = store_of(settings)
+        self._shipper = shipper_of(settings, self._store)
+        self._lag = Lag(self._root)
+        self._instance = metrics.Instance()
+        self._servers: dict[int, _ServerProcess] = {}
+        self._stop = asyncio.Event()
+        self._all_ready = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._interrupted = False
+        self._ships_until: float | None = None
+        self._last_ship: dict[str, Any] | None = None
+        self._measured: dict[str, Any] = {}
+
+    async def run(self) -> int:
+        """Serve until a signal comes; return the exit status.
+
+        Raises `SettingsError` or `StoreRefused` where the start makes no sense.
+        """
+        await self._check_store()
+        listener = await _bind(self._settings.host, self._settings.port)
+        admin_listener = await _bind(self._settings.admin_host, self._settings.admin_port)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
+        loop.add_signal_handler(signal.SIGINT, self._signalled, True)
+        admin = _AdminServer(self._admin_config())
+        serving = asyncio.create_task(admin.serve(sockets=[admin_listener]))
+        watching = [
+            asyncio.create_task(self._watch(listener)) for _ in range(self._settings.workers)
+        ]
+        passes = [asyncio.create_task(self._repeat("measure", self._measure, _MEASURE_SECONDS))]
+        shipping = asyncio.create_task(self._repeat("ship", self._ship, _SHIP_SECONDS))
+        await self._announce(listener, admin_listener)
+        await self._stop.wait()
+        await self._end(watching, shipping, listener)
+        await asyncio.gather(*passes)
+        admin.should_exit = True
+        await serving
+        return 130 if self._interrupted else 0
+
+    async def _repeat(self, name: str, run: Any, interval_seconds: float) -> None:
+        await repeat(
+            name,
+            run,
+            interval_seconds=interval_seconds,
+            retry_seconds_max=self._settings.retry_seconds_max,
+            stop=self._stop,
+        )
+
+    async def _check_store(self) -> None:
+        """Stop the start where the store refuses us; only warn where it cannot be asked."""
+        checking = asyncio.to_thread(lambda: list(self._store.checks()))
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                checks = await checking
+        except TimeoutError:
+            _log.warning("archive does not answer yet", extra={"archive": self._store.url})
+            return
+        for check in checks:
+            if check.good:
+                continue
+            if check.refused:
+                raise StoreRefused(check.detail, mend=check.mend)
+            extra = {"check": check.name, "detail": check.detail, "mend": check.mend}
+            _log.warning("check failed", extra=extra)
+
+    # Server processes.
+
+    async def _watch(self, listener: socket.socket) -> None:
+        """Keep one server process running until the instance stops."""
+        while not self._stop.is_set():
+            server = _ServerProcess(self._instance, self._is_ready)
+            began = time.monotonic()
+            await server.start(listener)
+            self._servers[server.pid] = server
+            metrics.server_processes.set(len(self._servers))
+            status = await server.wait()
+            del self._servers[server.pid]
+            metrics.server_processes.set(len(self._servers))
+            self._instance.retire(server.pid)
+            if self._stop.is_set():
+                return
+            metrics.server_restarts.inc()
+            extra = {"pid": server.pid, "status": status}
+            _log.error("server process died and is replaced", extra=extra)
+            if time.monotonic() - began < _YOUNG_SECONDS:
+                await asyncio.sleep(1)
+
+    def _is_ready(self) -> None:
+        ready = sum(server.ready for server in self._servers.values())
+        if ready == self._settings.workers:
+            self._all_ready.set()
+
+    async def _announce(self, listener: socket.socket, admin: socket.socket) -> None:
+        ready = asyncio.create_task(self._all_ready.wait())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        stopping.cancel()
+        if self._stop.is_set():
+            return
+        base = f"http://{_address(listener)}"
+        if not self._settings.tokens:
+            _print(_welcome(self._settings, base))
+        _print(f"admin on http://{_address(admin)}")
+        _print(f"listening on {base}")
+
+    # Passes.
+
+    async def _ship(self) -> None:
+        await asyncio.to_thread(
+            self._shipper.ship, self._root, stop=self._too_late, shipped=self._shipped
+        )
+
+    def _too_late(self) -> bool:
+        return self._ships_until is not None and time.monotonic() > self._ships_until
+
+    def _shipped(self, shipped: Shipped) -> None:
+        self._last_ship = {"at": clock.rfc3339(clock.now_us()), **asdict(shipped)}
+
+    async def _measure(self) -> None:
+        await asyncio.to_thread(self._measure_spool)
+
+    def _measure_spool(self) -> None:
+        found = list(spool.files(self._root))
+        room = spool.room(
+            self._root,
+            bytes_max=int(self._settings.spool_bytes_max),
+            reserve_bytes=int(self._settings.disk_reserve_bytes),
+        )
+        states = {"open": 0, "seg": 0, "torn": 0}
+        for file in found:
+            states[file.path.suffix[1:]] += 1
+        for state, count in states.items():
+            metrics.spool_segments.labels(state).set(count)
+        metrics.spool_bytes.set(room.used)
+        metrics.spool_left_bytes.set(max(0, room.left))
+        lag = self._lag.measure(found)
+        metrics.lag_seconds.set(lag)
+        self._measured = {
+            "lag_seconds": round(lag, 3),
+            "spool": {"bytes": room.used, "left_bytes": max(0, room.left), "segments": states},
+        }
+
+    # The end.
+
+    def _signalled(self, interrupted: bool) -> None:
+        if self._stop.is_set():
+            self._hurry.set()  # asked twice: no more waiting for a load balancer
+        self._interrupted = interrupted
+        self._stop.set()
+
+    async def _end(
+        self,
+        watching: list["asyncio.Task[None]"],
+        shipping: "asyncio.Task[None]",
+        listener: socket.socket,
+    ) -> None:
+        # Nobody behind a load balancer presses Ctrl-C.
+        drain = 0.0 if self._interrupted else self._settings.drain_seconds
+        _log.info("stopping", extra={"drain_seconds": drain})
+        for server in self._servers.values():
+            server.drain(drain)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain):
+                await self._hurry.wait()
+        for server in self._servers.values():
+            server.drain(0)
+        listener.close()
+        self._ships_until = time.monotonic() + self._settings.shutdown_seconds
+        _, late = await asyncio.wait(watching, timeout=self._settings.shutdown_seconds)
+        if late:
+            # Every acknowledged callback of theirs is on disk already.
+            _log.error("server processes killed", extra={"count": len(late)})
+            for server in list(self._servers.values()):
+                server.kill()
+            await asyncio.wait(late)
+        await self._ship_the_rest(shipping)
+
+    async def _ship_the_rest(self, shipping: "asyncio.Task[None]") -> None:
+        assert self._ships_until is not None
+
+        async def ship() -> None:
+            await shipping
+            await self._ship()
+
+        try:
+            async with asyncio.timeout_at(
+                asyncio.get_running_loop().time() + self._ships_until - time.monotonic()
+            ):
+                await ship()
+        except TimeoutError:
+            pass
+        except StoreError as exc:
+            _log.warning("archive unavailable at the end", extra={"error": str(exc)})
+        left = sum(file.bytes > 0 for file in spool.files(self._root))
+        _log.info("stopped", extra={"segments_left_in_spool": left})
+
+    # Admin.
+
+    def _admin_config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            create_app(exposition=self._instance.exposition, status=self._status),
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "instance": self._settings.instance,
+            "version": receiver.__version__,
+            "archive": self._store.url,
+            "state": "stopping" if self._stop.is_set() else "running",
+            "server_processes": sorted(self._servers),
+            **self._measured,
+            "last_ship": self._last_ship,
+        }
+
+
+class _ServerProcess:
+    """A server process as its parent sees it."""
+
+    def __init__(self, instance: metrics.Instance, is_ready: Callable[[], None]) -> None:
+        self._instance = instance
+        self._is_ready = is_ready
+        self.ready = False
+        self.pid = 0
+
+    async def start(self, listener: socket.socket) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "receiver",
+                "server-process",
+                str(listener.fileno()),
+                str(theirs.fileno()),
+                pass_fds=(listener.fileno(), theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        self.pid = self._process.pid
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=16 << 20)
+        self._reading = asyncio.create_task(self._read())
+
+    async def wait(self) -> int:
+        status = await self._process.wait()
+        await self._reading  # what it said last
+        self._writer.close()
+        return status
+
+    def drain(self, seconds: float) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(orjson.dumps({"drain": seconds}) + b"\n")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            async for line in self._reader:
+                message = orjson.loads(line)
+                if "ready" in message:
+                    self.ready = True
+                    self._is_ready()
+                if "metrics" in message:
+                    samples = [(name, labels, value) for name, labels, value in message["metrics"]]
+                    self._instance.update(self.pid, samples)
+
+
+async def _bind(host: str, port: int) -> socket.socket:
+    """Listen; the server processes of a parent that was killed may hold the port a moment more."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    until = time.monotonic() + _BIND_SECONDS
+    while True:
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=2048)
+        except OSError as exc:
+            if time.monotonic() > until or exc.errno != errno.EADDRINUSE:
+                detail = f"cannot listen on {host}:{port}: {exc.strerror or exc}"
+                raise SettingsError(f"{detail}; name another address or port") from exc
+            await asyncio.sleep(0.1)
+        else:
+            listener.setblocking(False)
+            return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _welcome(settings: Settings, base: str) -> str:
+    urls = urls_of(settings, base)
+    postback = next(url["url"] for url in urls if url["kind"] == "postback")
+    example = postback.replace("$id", "task-1").replace("$tag", "try")
+    return "\n".join(
+        [
+            "URLs to register:",
+            *(f"  {url['provider']:<11} {url['parameter']:<13} {url['url']}" for url in urls),
+            "Try it:",
+            f'  curl -d \'{{"status_code":20000,"tasks":[{{"id":"task-1"}}]}}\' \'{example}\'',
+        ]
+    )
+
+
+def serve(settings: Settings) -> int:
+    """Run an instance until it is told to stop; return the exit status."""
+    with asyncio.Runner() as runner:
+        status = runner.run(_run(settings))
+        sys.stdout.flush()
+        # A thread that still waits for a store must not hold up the end: what it ships is kept
+        # in the spool until it is confirmed.
+        logging.shutdown()
+        os._exit(status)
+
+
+async def _run(settings: Settings) -> int:
+    return await Parent(settings).run()

@@ -1,0 +1,106 @@
+"""Parts made from the settings."""
+
+import ipaddress
+import os
+import secrets
+from pathlib import Path
+
+from receiver.archive import COMPRESSIONS
+from receiver.config import Settings
+from receiver.errors import SettingsError
+from receiver.providers import PROVIDERS
+from receiver.shipper import Shipper
+from receiver.store import Store, open_store
+
+
+def new_token() -> str:
+    """Return a token of 192 random bits."""
+    return secrets.token_hex(24)
+
+
+def tokens_of(settings: Settings) -> list[str]:
+    """Return the tokens in force.
+
+    On loopback, where none are set, one is made and kept beside the spool, so that the URLs stay
+    the same from run to run.  Anywhere else raises `SettingsError`.
+    """
+    if settings.tokens:
+        return [token.get_secret_value() for token in settings.tokens]
+    if not _is_loopback(settings.host):
+        raise SettingsError(
+            "RECEIVER_TOKENS must be set where strangers can call; "
+            "`receiver urls --new-token` prints one"
+        )
+    path = settings.spool / "token"
+    if not path.exists():
+        try:
+            settings.spool.mkdir(parents=True, exist_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass  # another process of this instance was faster
+        except OSError as exc:
+            raise SettingsError(f"RECEIVER_SPOOL: cannot write {path}: {exc.strerror}") from exc
+        else:
+            with os.fdopen(fd, "w") as file:
+                file.write(new_token())
+    return [path.read_text().strip()]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def store_of(settings: Settings) -> Store:
+    """Return the archive's store."""
+    return open_store(
+        settings.archive,
+        timeout_seconds=settings.s3_timeout_seconds,
+        kms_key_id=settings.s3_kms_key_id,
+        storage_class=settings.s3_storage_class,
+        bucket_owner=settings.s3_bucket_owner,
+    )
+
+
+def shipper_of(settings: Settings, store: Store) -> Shipper:
+    """Return the shipper of this instance."""
+    return Shipper(
+        store=store,
+        providers=PROVIDERS,
+        compression=COMPRESSIONS[settings.compression],
+        inflated_bytes_max=int(settings.inflated_bytes_max),
+        concurrency=settings.ship_concurrency,
+    )
+
+
+def urls_of(settings: Settings, base: str | None = None) -> list[dict[str, str]]:
+    """Return each URL to register: provider, parameter it is given as, method, URL."""
+    base = (base or settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    token = tokens_of(settings)[0]
+    return [
+        {
+            "provider": provider.name,
+            "kind": entrance.kind,
+            "parameter": entrance.parameter,
+            "method": entrance.method,
+            "url": f"{base}/{provider.name}/{entrance.kind}/{token}{entrance.query}",
+        }
+        for provider in PROVIDERS.values()
+        for entrance in provider.entrances
+    ]
+
+
+def spool_root(settings: Settings) -> Path:
+    """Return the spool's directory, made if it is missing."""
+    try:
+        settings.spool.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(
+            f"RECEIVER_SPOOL: cannot make {settings.spool}: {exc.strerror}; "
+            "name a directory on a local disk that this user can write"
+        ) from exc
+    return settings.spool

@@ -1,0 +1,154 @@
+"""A server process: the door, its spool directory, and uvicorn in between."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import orjson
+import uvicorn
+import uvloop
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+import receiver
+from receiver import metrics
+from receiver.app import Checks, Door, Limits
+from receiver.config import Settings
+from receiver.providers import PROVIDERS
+from receiver.service.parts import spool_root, tokens_of
+from receiver.service.protocol import BoundedProtocol
+from receiver.spool import Spool
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+_log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 1.0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: this process is told over its channel when to end."""
+
+    started_event: asyncio.Event
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.started_event.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) -> None:
+    """Serve until told to stop, or until the parent is gone."""
+    # Ctrl-C on a terminal reaches every process of the group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener, channel))
+
+
+async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
+    spool = Spool(
+        spool_root(settings),
+        batch_bytes=int(settings.batch_bytes),
+        batch_seconds=settings.batch_seconds,
+        spool_bytes_max=int(settings.spool_bytes_max),
+        disk_reserve_bytes=int(settings.disk_reserve_bytes),
+    )
+    door = make_door(settings, spool)
+    server = _Server(_uvicorn_config(settings, door))
+    reader, writer = await asyncio.open_connection(sock=channel)
+    server.started_event = asyncio.Event()
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    await server.started_event.wait()
+    writer.write(orjson.dumps({"ready": spool.process}) + b"\n")
+    reporting = asyncio.create_task(_report(writer))
+    stopping = asyncio.create_task(_stop_when_told(reader, door, server))
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, lambda: setattr(server, "should_exit", True)
+    )
+    await serving
+    stopping.cancel()
+    await spool.close()
+    reporting.cancel()
+    with contextlib.suppress(ConnectionError):
+        _send_metrics(writer)
+        await writer.drain()
+        writer.close()
+
+
+def make_door(settings: Settings, spool: Spool) -> Door:
+    """Build the door of one server process."""
+    return Door(
+        providers=PROVIDERS,
+        spool=spool,
+        checks=Checks(
+            tokens=[token.encode() for token in tokens_of(settings)],
+            signature=settings.outscraper_signature,
+            signature_keys=[
+                key.get_secret_value().encode() for key in settings.outscraper_api_keys
+            ],
+            sources=settings.dataforseo_sources,
+            sources_mode=settings.dataforseo_sources_mode,
+        ),
+        limits=Limits(
+            body_bytes_max=int(settings.body_bytes_max),
+            body_seconds_max=settings.body_seconds_max,
+            inflight_bytes_max=int(settings.inflight_bytes_max),
+        ),
+        instance=settings.instance,
+        version=receiver.__version__,
+    )
+
+
+def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
+    BoundedProtocol.head_bytes_max = int(settings.head_bytes_max)
+    return uvicorn.Config(
+        # uvicorn and Starlette type the same ASGI in two ways.
+        ProxyHeadersMiddleware(
+            cast("ASGI3Application", door), trusted_hosts=settings.forwarded_allow_ips
+        ),
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds)),
+    )
+
+
+async def _report(writer: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(_REPORT_SECONDS)
+        _send_metrics(writer)
+
+
+def _send_metrics(writer: asyncio.StreamWriter) -> None:
+    writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
+
+
+async def _stop_when_told(reader: asyncio.StreamReader, door: Door, server: uvicorn.Server) -> None:
+    """Drain for as long as the parent says; stop at once if it is gone."""
+    try:
+        line = await reader.readline()
+    except ConnectionError:
+        line = b""
+    door.draining = True
+    if line:
+        seconds = orjson.loads(line)["drain"]
+        _log.info("draining", extra={"seconds": seconds})
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            # A second message, or the end of the parent, cuts the wait short.
+            async with asyncio.timeout(seconds):
+                await reader.readline()
+    else:
+        _log.warning("parent is gone, stopping")
+    server.should_exit = True

@@ -1,0 +1,201 @@
+"""Shipping: a segment goes into the archive, and then, and only then, leaves the spool.
+
+Callbacks objects, quarantined parts, index, unlink: in that order, each confirmed before the
+next.  A crash anywhere in between leaves the segment where it was, and shipping it again writes
+the same objects under the same keys.  Several shippers of one spool are harmless: who holds the
+lock on a segment's file ships it, and a lock that was lost costs a second copy of the same keys.
+"""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from receiver import envelope, metrics, segment, spool
+from receiver.archive import Compression, SegmentObjects, quarantine_key
+from receiver.body import decode
+from receiver.errors import StoreError
+from receiver.providers import Provider, Recognised
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+# A pass gives up when so many segments in a row met a store that failed.
+_FAILURES_MAX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """What shipping did."""
+
+    segments: int = 0
+    records: int = 0
+    bytes: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "Shipped") -> "Shipped":
+        return Shipped(
+            segments=self.segments + other.segments,
+            records=self.records + other.records,
+            bytes=self.bytes + other.bytes,
+            quarantined=self.quarantined + other.quarantined,
+            failed=self.failed + other.failed,
+        )
+
+
+class Shipper:
+    """Ships the segments of a spool that are ready."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        providers: Mapping[str, Provider],
+        compression: Compression,
+        inflated_bytes_max: int,
+        concurrency: int,
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._compression = compression
+        self._inflated_bytes_max = inflated_bytes_max
+        self._concurrency = concurrency
+
+    def ship(
+        self,
+        root: Path,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        shipped: Callable[[Shipped], None] = lambda shipped: None,
+    ) -> Shipped:
+        """Ship what is ready now, oldest first, and return what was done.
+
+        ``shipped`` is told of each segment, in the thread that shipped it.  A segment that cannot
+        be read does not stop the others.  Raises `StoreError` once the store has failed for
+        several segments in a row; what was shipped before that stays shipped.
+        """
+        ready = [found for found in spool.files(root) if _worth(found)]
+        total = Shipped()
+        failures: list[StoreError] = []
+
+        def one(found: spool.Found) -> Shipped:
+            if stop() or len(failures) >= _FAILURES_MAX:
+                return Shipped()
+            try:
+                done = self._ship(found)
+            except StoreError as exc:
+                failures.append(exc)
+                extra = {"segment": found.name, "error": str(exc)}
+                _log.warning("segment not shipped", extra=extra)
+                return Shipped(failed=1)
+            except OSError as exc:
+                extra = {"segment": found.name, "error": str(exc)}
+                _log.exception("segment cannot be read", extra=extra)
+                return Shipped(failed=1)
+            if done.segments:
+                failures.clear()
+                shipped(done)
+            return done
+
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="ship") as pool:
+            for done in pool.map(one, ready):
+                total += done
+        spool.bury(root)
+        if failures:
+            raise failures[-1]
+        return total
+
+    def _ship(self, found: spool.Found) -> Shipped:
+        try:
+            fd = os.open(found.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return Shipped()  # another shipper was faster
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return Shipped()  # another shipper has it
+            if not os.fstat(fd).st_nlink:
+                return Shipped()  # and had it a moment ago
+            return self._put(found)
+        finally:
+            os.close(fd)
+
+    def _put(self, found: spool.Found) -> Shipped:
+        began = time.monotonic()
+        objects = SegmentObjects(found.name, self._compression)
+        damages = self._add_records(found, objects)
+        sent = 0
+        for key, content in objects.callbacks():
+            self._store.put(key, content)
+            sent += len(content)
+        for damage in damages:
+            key = quarantine_key(found.name, offset=damage.offset, end=damage.end)
+            self._store.put(key, segment.read_bytes(found.path, damage))
+        key, content = objects.index()
+        self._store.put(key, content)
+        found.path.unlink()
+        return self._count(found, objects.records, sent + len(content), len(damages), began)
+
+    def _add_records(self, found: spool.Found, objects: SegmentObjects) -> list[segment.Damage]:
+        damages = []
+        for part in segment.read(found.path):
+            if isinstance(part, segment.Torn):
+                extra = {"segment": found.name, "bytes": part.end - part.offset}
+                _log.info("torn tail cut", extra=extra)
+                continue
+            if isinstance(part, segment.Record):
+                try:
+                    delivery = envelope.decode(part.head, part.body)
+                except ValueError:
+                    end = part.offset + segment.HEADER_BYTES + len(part.head) + len(part.body)
+                    part = segment.Damage(part.offset, end)
+                else:
+                    self._add(delivery, objects)
+                    continue
+            damages.append(part)
+            extra = {"segment": found.name, "offset": part.offset, "end": part.end}
+            _log.error("damage quarantined", extra=extra)
+        return damages
+
+    def _add(self, delivery: envelope.Envelope, objects: SegmentObjects) -> None:
+        body = decode(delivery.body, inflated_bytes_max=self._inflated_bytes_max)
+        try:
+            provider = self._providers[delivery.provider]
+            content = None if body.invalid else body.content
+            recognised = provider.recognise(delivery, content, whole=body.whole)
+        except Exception:
+            # A body that an adapter stumbles over is still somebody's result.
+            _log.exception("not recognised", extra={"delivery_id": delivery.delivery_id})
+            recognised = Recognised(invalid="not_recognised")
+        objects.add(delivery, body, recognised)
+        invalid = body.invalid or recognised.invalid
+        if invalid:
+            metrics.invalid.labels(delivery.provider, invalid).inc()
+
+    def _count(
+        self, found: spool.Found, records: int, sent: int, quarantined: int, began: float
+    ) -> Shipped:
+        metrics.shipped_segments.inc()
+        metrics.shipped_records.inc(records)
+        metrics.shipped_bytes.inc(sent)
+        metrics.quarantined.inc(quarantined)
+        metrics.last_ship_seconds.set_to_current_time()
+        extra = {
+            "segment": found.name,
+            "records": records,
+            "bytes": sent,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        _log.info("shipped", extra=extra)
+        return Shipped(segments=1, records=records, bytes=sent, quarantined=quarantined)
+
+
+def _worth(found: spool.Found) -> bool:
+    """Leave out the empty file that a writer which died had just begun: it holds no number."""
+    return found.ready and not (found.path.suffix == segment.OPEN and found.bytes == 0)

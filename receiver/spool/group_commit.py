@@ -1,0 +1,184 @@
+"""Group commit: one sync covers every request that was waiting for one.
+
+The event loop gathers records; one thread writes and syncs them, a group at a time.  While it
+does, the next group gathers.  There is no timer to wait for: the first record of a quiet moment
+is handed over at the end of the loop's turn, together with all others of that turn.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+from receiver import metrics, segment
+from receiver.errors import SpoolUnavailable
+from receiver.spool import tree
+from receiver.spool.writer import Writer
+
+_log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.25
+_MEASURE_SECONDS = 1.0
+
+_Waiting = tuple[bytes, Sequence[bytes], "asyncio.Future[None]"]
+
+
+class Spool:
+    """The spool as a request sees it: append, and wait until it is durable.
+
+    Its methods must be called in the event loop's thread; everything that blocks happens in the
+    committing thread.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        batch_bytes: int,
+        batch_seconds: float,
+        spool_bytes_max: int,
+        disk_reserve_bytes: int,
+    ) -> None:
+        self._root = root
+        self._batch_bytes = batch_bytes
+        self._batch_seconds = batch_seconds
+        self._spool_bytes_max = spool_bytes_max
+        self._disk_reserve_bytes = disk_reserve_bytes
+        self._writer = Writer(root)
+        self._loop = asyncio.get_running_loop()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._gathering: list[_Waiting] = []
+        self._committing = False
+        self._failure: str | None = None
+        self._room = self._measure_room()
+        self._left = self._room.left
+        self._measured_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+        self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    @property
+    def process(self) -> str:
+        """The id of this process, by which its segments are named."""
+        return self._writer.process
+
+    def problem(self, more_bytes: int = 0) -> str | None:
+        """Return why a body of this size cannot be made durable now, or None if it can."""
+        if self._failure is not None:
+            return self._failure
+        if more_bytes >= self._left:
+            return f"the spool is full ({self._room.bounded_by})"
+        return None
+
+    def append(
+        self, head: bytes, chunks: Sequence[bytes], *, body_bytes: int
+    ) -> "asyncio.Future[None]":
+        """Return a future that is done when the record is on stable storage.
+
+        It fails with `SpoolUnavailable` if that did not come about.
+        """
+        future = self._loop.create_future()
+        self._gathering.append((head, chunks, future))
+        self._left -= segment.HEADER_BYTES + len(head) + body_bytes
+        if not self._committing:
+            self._committing = True
+            # At the end of this turn of the loop, so that all of its requests share the sync.
+            self._loop.call_soon(self._hand_over)
+        return future
+
+    async def close(self) -> None:
+        """Commit what waits, seal, and give up the directory."""
+        self._timer.cancel()
+        if self._gathering:
+            group, self._gathering = self._gathering, []
+            self._work.put(lambda: self._commit(group))
+        self._work.put(self._writer.close)
+        self._work.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _hand_over(self) -> None:
+        group, self._gathering = self._gathering, []
+        self._work.put(lambda: self._commit(group))
+
+    def _settle(self, group: list[_Waiting], failure: OSError | None) -> None:
+        for _, _, future in group:
+            if future.done():
+                continue  # the request was cancelled
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(SpoolUnavailable(_describe(failure)))
+        self._failure = None if failure is None else _describe(failure)
+        if self._gathering:
+            self._hand_over()
+        else:
+            self._committing = False
+
+    def _tick(self) -> None:
+        self._work.put(self._maintain)
+        self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
+
+    def _measured(self, room: tree.Room, *, mended: bool) -> None:
+        self._room = room
+        self._left = room.left
+        if mended:
+            self._failure = None
+
+    # What follows runs in the committing thread.
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            try:
+                work()
+            except OSError as exc:
+                # Sealing or measuring failed; it is tried again at the next tick, and a write
+                # that meets the same fault tells its waiters.
+                metrics.spool_failures.inc()
+                _log.error("spool maintenance failed", extra={"error": _describe(exc)})
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        buffers: list[bytes] = []
+        for head, chunks, _ in group:
+            buffers.append(segment.frame(self._writer.marker, head, chunks))
+            buffers.extend(chunks)
+        began = time.perf_counter()
+        failure = None
+        try:
+            self._writer.write(buffers, records=len(group))
+        except OSError as exc:
+            failure = exc
+            metrics.spool_failures.inc()
+            _log.error("commit failed", extra={"records": len(group), "error": _describe(exc)})
+        metrics.commit_seconds.observe(time.perf_counter() - began)
+        metrics.commit_records.observe(len(group))
+        self._loop.call_soon_threadsafe(self._settle, group, failure)
+        if self._writer.bytes >= self._batch_bytes:
+            self._writer.seal()
+
+    def _maintain(self) -> None:
+        mended = self._failure is not None and self._probe()
+        if mended or time.monotonic() - self._measured_at >= _MEASURE_SECONDS:
+            self._measured_at = time.monotonic()
+            room = self._measure_room()
+            self._loop.call_soon_threadsafe(lambda: self._measured(room, mended=mended))
+        if self._writer.age_seconds >= self._batch_seconds:
+            self._writer.seal()
+
+    def _probe(self) -> bool:
+        try:
+            self._writer.probe()
+        except OSError:
+            return False  # `_failure` says it already
+        return True
+
+    def _measure_room(self) -> tree.Room:
+        return tree.room(
+            self._root, bytes_max=self._spool_bytes_max, reserve_bytes=self._disk_reserve_bytes
+        )
+
+
+def _describe(failure: OSError) -> str:
+    return f"the spool's disk failed: {failure.strerror or failure}"

@@ -1,0 +1,167 @@
+"""What every process knows of a spool: its files, which of them are ready, and the room left."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from receiver import clock, disk, segment
+
+_LOCK = "lock"
+_UNBORN = ".new-"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A segment file; ``ready`` says that no writer will change it."""
+
+    path: Path
+    bytes: int
+    ready: bool
+
+    @property
+    def name(self) -> str:
+        """The segment's name, without its state."""
+        return self.path.stem
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much more a spool may hold: ``left`` bytes, by the limit or by the disk."""
+
+    used: int
+    left: int
+    bounded_by: str
+
+
+def claim(root: Path) -> tuple[Path, int]:
+    """Make a directory for this process; return it and the descriptor that holds its lock.
+
+    The directory is durable on return.  It is born under a name that nobody looks at and gets
+    its own only when the lock is held, so no shipper can take it for a dead one.
+    """
+    disk.make_directory(root)
+    process = clock.new_id()
+    unborn = root / f"{_UNBORN}{process}"
+    unborn.mkdir()
+    lock = os.open(unborn / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    directory = root / process
+    unborn.rename(directory)
+    disk.sync_directory(root)
+    return directory, lock
+
+
+def directories(root: Path) -> list[Path]:
+    """Return the process directories of a spool, oldest first; ``root`` may also be one itself."""
+    if any(root.glob(f"*{segment.SEALED}")) or (root / _LOCK).exists():
+        return [root]
+    try:
+        found = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return sorted(Path(entry.path) for entry in found if not entry.name.startswith("."))
+
+
+def writer_lives(directory: Path) -> bool:
+    """Say whether the process that writes to a directory is still there."""
+    lock = _try_lock(directory, fcntl.LOCK_SH)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def _try_lock(directory: Path, mode: int) -> int | None:
+    """Lock a directory whose writer is dead and return the descriptor; None if it lives."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        lock = os.open(_LOCK, os.O_RDWR | os.O_CLOEXEC, dir_fd=fd)
+    except FileNotFoundError:
+        # A copy of somebody's segments, without the lock file: nobody writes here.
+        return fd
+    os.close(fd)
+    try:
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def files(root: Path) -> Iterator[Found]:
+    """Yield the segment files of a spool in the order in which they were begun."""
+    for directory in directories(root):
+        try:
+            # Asked before the listing: a writer that dies in between leaves files of which the
+            # next look says that they are ready.
+            alive = writer_lives(directory)
+            found = [_found(entry, alive=alive) for entry in os.scandir(directory)]
+        except FileNotFoundError:
+            continue  # emptied and removed by another shipper
+        yield from sorted(filter(None, found), key=_number)
+
+
+def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
+    path = Path(entry.path)
+    if path.suffix not in segment.SUFFIXES:
+        return None
+    try:
+        size = entry.stat().st_size
+    except FileNotFoundError:
+        return None
+    return Found(path, size, ready=path.suffix != segment.OPEN or not alive)
+
+
+def _number(found: Found) -> int:
+    number = found.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def bury(root: Path) -> None:
+    """Remove the directories of dead processes that hold nothing."""
+    for directory in directories(root):
+        if directory != root:
+            _bury(directory)
+    for unborn in root.glob(f"{_UNBORN}*"):
+        # Its maker needs milliseconds, so after a minute it is dead.
+        if clock.now_us() - clock.id_time_us(unborn.name.removeprefix(_UNBORN)) > 60_000_000:
+            _bury(unborn)
+
+
+def _bury(directory: Path) -> None:
+    try:
+        lock = _try_lock(directory, fcntl.LOCK_EX)
+        if lock is None:
+            return
+        try:
+            for path in directory.glob(f"*{segment.OPEN}"):
+                if path.stat().st_size == 0:
+                    path.unlink()
+            if all(path.name == _LOCK for path in directory.iterdir()):
+                (directory / _LOCK).unlink(missing_ok=True)
+                directory.rmdir()
+        finally:
+            os.close(lock)
+    except FileNotFoundError:
+        return  # another shipper was faster
+
+
+def room(root: Path, *, bytes_max: int, reserve_bytes: int) -> Room:
+    """Measure a spool and its disk.
+
+    Everything under the root counts, whoever wrote it: what a dead process left fills the disk
+    as well as what a live one writes.
+    """
+    used = 0
+    for directory in directories(root):
+        try:
+            used += sum(entry.stat().st_size for entry in os.scandir(directory))
+        except FileNotFoundError:
+            continue
+    volume = os.statvfs(root)
+    free = volume.f_bavail * volume.f_frsize - reserve_bytes
+    if free < bytes_max - used:
+        return Room(used, free, "RECEIVER_DISK_RESERVE_BYTES")
+    return Room(used, bytes_max - used, "RECEIVER_SPOOL_BYTES_MAX")

@@ -1,0 +1,134 @@
+"""The writer of one spool directory: blocking, for one thread.
+
+What it keeps true: bytes that `write` returned for are on stable storage, in a file whose name is
+too.  A new file's name is synced before its first record; a seal only renames, so a crash in the
+middle of one leaves the same bytes under either name.
+"""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+from receiver import disk, segment
+from receiver.spool import tree
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Fills the segments of one process directory, which it makes and locks.
+
+    Opening a file is tried again at the next write after it failed, so a full disk that gets room
+    again needs no restart.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.directory, self._lock = tree.claim(root)
+        self.process = self.directory.name
+        self.marker = segment.marker_of(self.process)
+        self.records = 0
+        self.bytes = 0
+        self._begun_at = 0.0
+        self._number = 0
+        self._fd: int | None = None
+        self._begin()
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the open segment got its first record; 0 while it has none."""
+        return time.monotonic() - self._begun_at if self.records else 0.0
+
+    def write(self, buffers: list[bytes], *, records: int) -> None:
+        """Append whole records; durable on return.
+
+        Raises `OSError` if they are not durable.  What was durable before stays so: after a
+        failed write the file is cut back, and after a failed sync it is set aside, for the
+        kernel may have dropped pages and would report success the next time.
+        """
+        if self._fd is None:
+            self._begin()
+        assert self._fd is not None
+        try:
+            disk.write_all(self._fd, buffers)
+        except OSError:
+            self._cut_back(self._fd)
+            raise
+        try:
+            disk.sync_data(self._fd)
+        except OSError:
+            self._set_aside(self._fd)
+            raise
+        if not self.records:
+            self._begun_at = time.monotonic()
+        self.records += records
+        self.bytes += sum(map(len, buffers))
+
+    def seal(self) -> None:
+        """Finish the open segment, so that it can be shipped, and begin the next.
+
+        Does nothing if it holds no record.  Raises `OSError` if the next could not be begun;
+        the writer can still be used.
+        """
+        if self._fd is None or not self.records:
+            return
+        self._path(segment.OPEN).rename(self._path(segment.SEALED))
+        os.close(self._fd)
+        self._next()
+        self._begin()
+
+    def probe(self) -> None:
+        """Raise `OSError` unless the directory takes a small file and syncs it."""
+        path = self.directory / "probe"
+        disk.write_durably(path, bytes(4096))
+        path.unlink()
+
+    def close(self) -> None:
+        """Seal, and give the directory up to whoever ships it."""
+        if self._fd is not None:
+            if self.records:
+                self._path(segment.OPEN).rename(self._path(segment.SEALED))
+            else:
+                self._path(segment.OPEN).unlink()
+            os.close(self._fd)
+            self._fd = None
+            disk.sync_directory(self.directory)
+        os.close(self._lock)
+
+    def _begin(self) -> None:
+        path = self._path(segment.OPEN)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            disk.sync_directory(self.directory)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        self._fd = fd
+
+    def _next(self) -> None:
+        self._fd = None
+        self._number += 1
+        self.records = self.bytes = 0
+
+    def _cut_back(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, self.bytes)
+        except OSError:
+            self._set_aside(fd)
+
+    def _set_aside(self, fd: int) -> None:
+        name = segment.name_of(self.process, self._number)
+        try:
+            self._path(segment.OPEN).rename(self._path(segment.TORN))
+            os.close(fd)
+        except OSError as exc:
+            # The file keeps the name of one that is being written; it is shipped once this
+            # process has ended and its lock is free.
+            _log.error("segment not set aside", extra={"segment": name, "error": str(exc)})
+        else:
+            _log.error("segment set aside", extra={"segment": name})
+        self._next()
+
+    def _path(self, suffix: str) -> Path:
+        return self.directory / f"{segment.name_of(self.process, self._number)}{suffix}"

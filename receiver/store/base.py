@@ -1,0 +1,76 @@
+"""The store: where the archive's objects lie.
+
+One small interface, two of it: `DirectoryStore` and `S3Store`.  One conformance suite holds both
+to what is said here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a listing."""
+
+    key: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at, and how to mend it if it is not ``good``."""
+
+    name: str
+    good: bool
+    detail: str
+    mend: str = ""
+    # Not good, and it will not pass by itself: nothing can work until it is mended.
+    refused: bool = False
+
+
+class Store(Protocol):
+    """Objects under keys.  All methods block, and may be called from several threads.
+
+    Each raises `StoreRefused` where somebody must change a setting or a right first, and
+    `StoreError` for all that may pass by itself.
+    """
+
+    @property
+    def url(self) -> str:
+        """What the user calls it."""
+        ...
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object whole; durable on return.
+
+        Writing the same bytes under the same key again is harmless, also at the same time.
+        """
+        ...
+
+    def put_if(self, key: str, content: bytes, *, etag: str | None) -> str:
+        """Write an object only if it still has this etag, or does not exist for None.
+
+        Returns the etag of what was written.  Raises `Conflict` if it is otherwise.
+        """
+        ...
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object, or a range of it.  Raises `NotFound`."""
+        ...
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """Return an object and the etag to give `put_if`.  Raises `NotFound`."""
+        ...
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        """Yield the objects whose keys begin with ``prefix`` and sort behind ``after``."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing what is not there is harmless."""
+        ...
+
+    def checks(self) -> Iterator[Check]:
+        """Try out what the archive needs and yield what was found, the gravest first."""
+        ...

@@ -1,0 +1,129 @@
+"""A directory as a store: the embedded default, for a laptop or a test."""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from receiver import disk
+from receiver.errors import Conflict, NotFound, StoreError, StoreRefused
+from receiver.store.base import Check, Listed
+
+_LOCK = ".lock"
+
+
+class DirectoryStore:
+    """Keys are paths below a directory; files whose names begin with a dot are not objects."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def url(self) -> str:
+        """The directory's path."""
+        return str(self._root)
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write temp, sync, rename, sync the directory; durable on return."""
+        path = self._path(key)
+        try:
+            disk.make_directory(path.parent)
+            disk.write_durably(path, content)
+        except OSError as exc:
+            raise _error(exc, f"cannot write {path}") from exc
+
+    def put_if(self, key: str, content: bytes, *, etag: str | None) -> str:
+        """Write under a lock that all writers of this directory on this machine share."""
+        try:
+            disk.make_directory(self._root)
+            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise _error(exc, f"cannot lock {self._root}") from exc
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._etag(key) != etag:
+                raise Conflict(f"{key} is not as expected")
+            self.put(key, content)
+        finally:
+            os.close(lock)
+        return _etag(content)
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Read the file, or a range of it."""
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(-1 if length is None else length)
+        except FileNotFoundError as exc:
+            raise NotFound(f"there is no {key} in {self.url}") from exc
+        except OSError as exc:
+            raise _error(exc, f"cannot read {key}") from exc
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """Read the file; its etag is the hash of its content."""
+        content = self.get(key)
+        return content, _etag(content)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        """Walk only the directories that can hold such keys."""
+        yield from self._walk(prefix, after, prefix.rpartition("/")[0])
+
+    def delete(self, key: str) -> None:
+        """Unlink the file; directories stay."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise _error(exc, f"cannot remove {path}") from exc
+
+    def checks(self) -> Iterator[Check]:
+        """Write, read and remove a file."""
+        key = f"leases/.check-{os.getpid()}"
+        try:
+            self.put(key, b"check")
+            self.get(key)
+            self.delete(key)
+        except StoreError as exc:
+            mend = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
+            yield Check("archive", False, str(exc), mend, refused=True)
+            return
+        yield Check("archive", True, f"{self.url} can be written")
+        yield Check("conditional writes", True, "by a lock, among the processes of this machine")
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        assert not {"", ".", ".."} & set(parts), key
+        return self._root.joinpath(*parts)
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self.get_with_etag(key)[1]
+        except NotFound:
+            return None
+
+    def _walk(self, prefix: str, after: str, folder: str) -> Iterator[Listed]:
+        try:
+            found = [entry for entry in os.scandir(self._root / folder) if entry.name[0] != "."]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as exc:
+            raise _error(exc, f"cannot list {self._root / folder}") from exc
+        base = f"{folder}/" if folder else ""
+        # As S3 sorts: a directory's keys all go on with a slash.
+        for key, entry in sorted((base + e.name + "/" * e.is_dir(), e) for e in found):
+            if key.endswith("/"):
+                reaches = key.startswith(prefix) or prefix.startswith(key)
+                if reaches and (key > after or after.startswith(key)):
+                    yield from self._walk(prefix, after, key[:-1])
+            elif key.startswith(prefix) and key > after:
+                yield Listed(key, entry.stat().st_size)
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _error(exc: OSError, what: str) -> StoreError:
+    kind = StoreRefused if isinstance(exc, PermissionError | NotADirectoryError) else StoreError
+    return kind(f"{what}: {exc.strerror or exc}")
