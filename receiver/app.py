@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import orjson
-from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -59,14 +58,14 @@ class Checks:
     sources_mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Way:
-    """An entrance, and what the hot path needs to know of it, worked out once."""
+    """An entrance, and what came through it since `Door.count` was last called."""
 
     provider: str
     entrance: Entrance
-    acknowledged: Counter
-    acknowledged_bytes: Counter
+    acknowledged: int = 0
+    acknowledged_bytes: int = 0
 
 
 class Door:
@@ -89,12 +88,7 @@ class Door:
         self._inflight_bytes = 0
         self.draining = False
         self._ways = {
-            (provider.name.encode(), entrance.kind.encode()): _Way(
-                provider.name,
-                entrance,
-                metrics.acknowledged.labels(provider.name, entrance.kind),
-                metrics.acknowledged_bytes.labels(provider.name, entrance.kind),
-            )
+            (provider.name.encode(), entrance.kind.encode()): _Way(provider.name, entrance)
             for provider in providers.values()
             for entrance in provider.entrances
         }
@@ -291,8 +285,8 @@ class Door:
             secret=token,
         )
         await self._spool.append(head, chunks, body_bytes=body_bytes)
-        way.acknowledged.inc()
-        way.acknowledged_bytes.inc(body_bytes)
+        way.acknowledged += 1
+        way.acknowledged_bytes += body_bytes
         encoded = delivery_id.encode()
         body = b'{"delivery_id":"' + encoded + b'"}'
         return (
@@ -310,6 +304,14 @@ class Door:
     def add_inflight(self, more: int) -> None:
         """Count body bytes that are being read or made durable; negative when they are done."""
         self._inflight_bytes += more
+
+    def count(self) -> None:
+        """Bring the metrics of acknowledged callbacks up to date."""
+        for way in self._ways.values():
+            labels = (way.provider, way.entrance.kind)
+            metrics.acknowledged.labels(*labels).inc(way.acknowledged)
+            metrics.acknowledged_bytes.labels(*labels).inc(way.acknowledged_bytes)
+            way.acknowledged = way.acknowledged_bytes = 0
 
     def unready(self) -> str | None:
         """Return why no callback can be taken now, or None if one can."""

@@ -5,10 +5,12 @@ time they were made, and give away their day, so a key can be computed from an i
 """
 
 import os
+import random
 import time
 from datetime import UTC, datetime
 
-_random = bytearray()
+# Ids must differ between processes and machines; nobody relies on their being hard to guess.
+_noise = random.Random(os.urandom(32)).getrandbits  # noqa: S311
 
 
 def now_us() -> int:
@@ -25,13 +27,8 @@ def new_id(at_us: int | None = None) -> str:
     if at_us is None:
         at_us = now_us()
     milliseconds, microseconds = divmod(at_us, 1000)
-    if len(_random) < 8:
-        # One system call serves 512 ids.
-        _random.extend(os.urandom(4096))
-    noise = int.from_bytes(_random[-8:], "big") & 0x3FFF_FFFF_FFFF_FFFF
-    del _random[-8:]
     fraction = microseconds * 4096 // 1000
-    text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | noise:032x}"
+    text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | _noise(62):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -67,7 +67,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
     writer.write(orjson.dumps({"ready": spool.process}) + b"\n")
-    reporting = asyncio.create_task(_report(writer))
+    reporting = asyncio.create_task(_report(door, writer))
     stopping = asyncio.create_task(_stop_when_told(reader, door, server))
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGTERM, lambda: setattr(server, "should_exit", True)
@@ -77,7 +77,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
     await spool.close()
     reporting.cancel()
     with contextlib.suppress(ConnectionError):
-        _send_metrics(writer)
+        _send_metrics(door, writer)
         await writer.drain()
         writer.close()
 
@@ -125,13 +125,14 @@ def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
     )
 
 
-async def _report(writer: asyncio.StreamWriter) -> None:
+async def _report(door: Door, writer: asyncio.StreamWriter) -> None:
     while True:
         await asyncio.sleep(_REPORT_SECONDS)
-        _send_metrics(writer)
+        _send_metrics(door, writer)
 
 
-def _send_metrics(writer: asyncio.StreamWriter) -> None:
+def _send_metrics(door: Door, writer: asyncio.StreamWriter) -> None:
+    door.count()
     writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
 
 
