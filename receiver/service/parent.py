@@ -7,27 +7,26 @@ accepting, finish what is in flight, seal; what they left is shipped within
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 import uvicorn
 
 import receiver
 from receiver import clock, metrics, spool
 from receiver.admin import create_app
 from receiver.config import Settings
-from receiver.errors import SettingsError, StoreError, StoreRefused
+from receiver.errors import StoreError, StoreRefused
 from receiver.loop import repeat
+from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
+from receiver.service.process import ServerProcess
 from receiver.shipper import Shipped
 from receiver.spool.lag import Lag
 
@@ -36,7 +35,6 @@ _log = logging.getLogger(__name__)
 _SHIP_SECONDS = 0.2
 _MEASURE_SECONDS = 1.0
 _CHECK_SECONDS = 3.0
-_BIND_SECONDS = 5.0
 _YOUNG_SECONDS = 2.0
 
 
@@ -59,7 +57,7 @@ class Parent:
         self._shipper = shipper_of(settings, self._store)
         self._lag = Lag(self._root)
         self._instance = metrics.Instance()
-        self._servers: dict[int, _ServerProcess] = {}
+        self._servers: dict[int, ServerProcess] = {}
         self._stop = asyncio.Event()
         self._all_ready = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -74,8 +72,8 @@ class Parent:
         Raises `SettingsError` or `StoreRefused` where the start makes no sense.
         """
         await self._check_store()
-        listener = await _bind(self._settings.host, self._settings.port)
-        admin_listener = await _bind(self._settings.admin_host, self._settings.admin_port)
+        listener = await bind(self._settings.host, self._settings.port)
+        admin_listener = await bind(self._settings.admin_host, self._settings.admin_port)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)
@@ -125,7 +123,7 @@ class Parent:
     async def _watch(self, listener: socket.socket) -> None:
         """Keep one server process running until the instance stops."""
         while not self._stop.is_set():
-            server = _ServerProcess(self._instance, self._is_ready)
+            server = ServerProcess(self._instance, self._is_ready)
             began = time.monotonic()
             await server.start(listener)
             self._servers[server.pid] = server
@@ -155,10 +153,10 @@ class Parent:
         stopping.cancel()
         if self._stop.is_set():
             return
-        base = f"http://{_address(listener)}"
+        base = f"http://{address(listener)}"
         if not self._settings.tokens:
             _print(_welcome(self._settings, base))
-        _print(f"admin on http://{_address(admin)}")
+        _print(f"admin on http://{address(admin)}")
         _print(f"listening on {base}")
 
     # Passes.
@@ -274,80 +272,6 @@ class Parent:
             **self._measured,
             "last_ship": self._last_ship,
         }
-
-
-class _ServerProcess:
-    """A server process as its parent sees it."""
-
-    def __init__(self, instance: metrics.Instance, is_ready: Callable[[], None]) -> None:
-        self._instance = instance
-        self._is_ready = is_ready
-        self.ready = False
-        self.pid = 0
-
-    async def start(self, listener: socket.socket) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "receiver",
-                "server-process",
-                str(listener.fileno()),
-                str(theirs.fileno()),
-                pass_fds=(listener.fileno(), theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-        self.pid = self._process.pid
-        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=16 << 20)
-        self._reading = asyncio.create_task(self._read())
-
-    async def wait(self) -> int:
-        status = await self._process.wait()
-        await self._reading  # what it said last
-        self._writer.close()
-        return status
-
-    def drain(self, seconds: float) -> None:
-        with contextlib.suppress(ConnectionError):
-            self._writer.write(orjson.dumps({"drain": seconds}) + b"\n")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def _read(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            async for line in self._reader:
-                message = orjson.loads(line)
-                if "ready" in message:
-                    self.ready = True
-                    self._is_ready()
-                if "metrics" in message:
-                    samples = [(name, labels, value) for name, labels, value in message["metrics"]]
-                    self._instance.update(self.pid, samples)
-
-
-async def _bind(host: str, port: int) -> socket.socket:
-    """Listen; the server processes of a parent that was killed may hold the port a moment more."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    until = time.monotonic() + _BIND_SECONDS
-    while True:
-        try:
-            listener = socket.create_server((host, port), family=family, backlog=2048)
-        except OSError as exc:
-            if time.monotonic() > until or exc.errno != errno.EADDRINUSE:
-                detail = f"cannot listen on {host}:{port}: {exc.strerror or exc}"
-                raise SettingsError(f"{detail}; name another address or port") from exc
-            await asyncio.sleep(0.1)
-        else:
-            listener.setblocking(False)
-            return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _print(text: str) -> None:

@@ -15,8 +15,9 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import receiver
 from receiver import metrics
-from receiver.app import Checks, Door, Limits
+from receiver.app import Door, Limits
 from receiver.config import Settings
+from receiver.guard import Guard
 from receiver.providers import PROVIDERS
 from receiver.service.parts import spool_root, tokens_of
 from receiver.service.protocol import BoundedProtocol
@@ -87,7 +88,7 @@ def make_door(settings: Settings, spool: Spool) -> Door:
     return Door(
         providers=PROVIDERS,
         spool=spool,
-        checks=Checks(
+        guard=Guard(
             tokens=[token.encode() for token in tokens_of(settings)],
             signature=settings.outscraper_signature,
             signature_keys=[

@@ -1,0 +1,92 @@
+"""The guard: who may come in.
+
+Secrets are compared in constant time, and all of them every time: how long a refusal takes tells
+nothing about how nearly right a guess was.
+"""
+
+import hmac
+import ipaddress
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from receiver.errors import Rejected
+
+_log = logging.getLogger(__name__)
+
+SourcesMode = Literal["off", "log", "enforce"]
+SignatureMode = Literal["required", "if-present", "off"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Guard:
+    """Checks tokens, signatures and source addresses; raises `Rejected` with 401."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Sequence[bytes],
+        signature: SignatureMode = "if-present",
+        signature_keys: Sequence[bytes] = (),
+        sources: Sequence[Network] = (),
+        sources_mode: SourcesMode = "off",
+    ) -> None:
+        self._tokens = tokens
+        self._signature = signature
+        self._signature_keys = signature_keys
+        self._sources = sources
+        self._sources_mode = sources_mode
+
+    def check_token(self, given: bytes) -> bytes:
+        """Return the token of a request's path."""
+        found = b""
+        for token in self._tokens:
+            if hmac.compare_digest(token, given):
+                found = token
+        if not found:
+            detail = "wrong or missing token in the path; `receiver urls` prints the right URL"
+            raise Rejected("bad_token", detail, status=401)
+        return found
+
+    def check_source(self, provider: str, peer: str | None) -> None:
+        """Look where a request of DataForSEO comes from.
+
+        Off unless asked for: the provider's list of addresses has changed before, and an address
+        proves little (providers.md §1.6).
+        """
+        if self._sources_mode == "off" or provider != "dataforseo" or self._is_source(peer):
+            return
+        _log.warning("unknown source address", extra={"provider": provider, "peer": peer})
+        if self._sources_mode == "enforce":
+            detail = "this address is not in RECEIVER_DATAFORSEO_SOURCES"
+            raise Rejected("unknown_source", detail, status=401)
+
+    def check_signature(
+        self, name: bytes, headers: Iterable[tuple[bytes, bytes]], chunks: Sequence[bytes]
+    ) -> None:
+        """Check the HMAC-SHA256 of a body against each key that may have made it."""
+        if self._signature == "off":
+            return
+        given = next((value for known, value in headers if known == name), None)
+        if given is None:
+            if self._signature == "required":
+                raise Rejected("missing_signature", f"{name.decode()} is required", status=401)
+            return
+        if not self._signature_keys:
+            return  # nothing to check against; `required` without keys does not start
+        good = False
+        for key in self._signature_keys:
+            digest = hmac.new(key, digestmod="sha256")
+            for chunk in chunks:
+                digest.update(chunk)
+            good |= hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given.lower())
+        if not good:
+            detail = f"{name.decode()} fits none of RECEIVER_OUTSCRAPER_API_KEYS"
+            raise Rejected("bad_signature", detail, status=401)
+
+    def _is_source(self, peer: str | None) -> bool:
+        try:
+            address = ipaddress.ip_address(peer or "")
+        except ValueError:
+            return False
+        return any(address in network for network in self._sources)

@@ -1,0 +1,67 @@
+"""A server process as its parent sees it."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Callable
+
+import orjson
+
+from receiver import metrics
+
+
+class ServerProcess:
+    """Started, listened to, told to drain, waited for."""
+
+    def __init__(self, instance: metrics.Instance, is_ready: Callable[[], None]) -> None:
+        self._instance = instance
+        self._is_ready = is_ready
+        self.ready = False
+        self.pid = 0
+
+    async def start(self, listener: socket.socket) -> None:
+        """Start the process on the shared socket, with a channel to this one."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "receiver",
+                "server-process",
+                str(listener.fileno()),
+                str(theirs.fileno()),
+                pass_fds=(listener.fileno(), theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        self.pid = self._process.pid
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=16 << 20)
+        self._reading = asyncio.create_task(self._read())
+
+    async def wait(self) -> int:
+        """Wait for its end; return its exit status, negative for a signal."""
+        status = await self._process.wait()
+        await self._reading  # what it said last
+        self._writer.close()
+        return status
+
+    def drain(self, seconds: float) -> None:
+        """Tell it to drain for so long and then to end; a second time, to end now."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(orjson.dumps({"drain": seconds}) + b"\n")
+
+    def kill(self) -> None:
+        """End it at once; what it acknowledged is on disk."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            async for line in self._reader:
+                message = orjson.loads(line)
+                if "ready" in message:
+                    self.ready = True
+                    self._is_ready()
+                if "metrics" in message:
+                    samples = [(name, labels, value) for name, labels, value in message["metrics"]]
+                    self._instance.update(self.pid, samples)
