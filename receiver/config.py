@@ -102,6 +102,48 @@ class Settings(BaseSettings):
     outscraper_api_keys: List[SecretStr] = Field(
         (), description="keys that sign Outscraper's webhooks, comma-separated"
     )
+    dataforseo_url: str = Field("https://api.dataforseo.com", description="its API")
+    dataforseo_login: str | None = Field(None, description="login of its API; sweeps need it")
+    dataforseo_password: SecretStr | None = Field(None, description="API password")
+    dataforseo_families: List[str] = Field(
+        ("serp", "merchant", "app_data", "business_data", "on_page"),
+        description="lists of `tasks_ready` that are swept; name only those in use",
+    )
+    dataforseo_tags: str = Field(
+        "*", description="pattern of the tags that are ours; others are never collected"
+    )
+    dataforseo_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
+    dataforapps_url: str = Field("https://api.dataforapps.com", description="its API")
+    dataforapps_login: str | None = Field(None, description="login of its API; sweeps need it")
+    dataforapps_password: SecretStr | None = Field(None, description="API password")
+    dataforapps_families: List[str] = Field(
+        ("app_data",), description="lists of `tasks_ready` that are swept"
+    )
+    dataforapps_tags: str = Field("*", description="pattern of the tags that are ours")
+    dataforapps_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
+    diffbot_url: str = Field("https://api.diffbot.com", description="its API")
+    diffbot_token: SecretStr | None = Field(None, description="token of its API; sweeps need it")
+    diffbot_sweep_seconds: Seconds = Field(900.0, description="time between sweeps")
+    outscraper_url: str = Field(
+        "https://api.outscraper.cloud", description="its API; sweeps use the first of the API keys"
+    )
+    outscraper_sweep_seconds: Seconds = Field(
+        900.0, description="time between sweeps; results are kept for four hours"
+    )
+    sweep_grace_seconds: Seconds = Field(
+        600.0, description="a task younger than this is not missing yet"
+    )
+    sweep_tasks_max: int = Field(100_000, ge=1, description="tasks that one sweep fetches")
+    lease_seconds: Annotated[float, Field(ge=5)] = Field(
+        60.0, description="time to live of a sweep's lease"
+    )
+    api_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="longest wait for bytes of a provider's API"
+    )
+    result_bytes_max: Bytes = Field(
+        ByteSize(256 << 20), description="largest answer of a provider's API"
+    )
+    catalog: Path = Field(Path("data/catalog"), description="directory of the index's cache")
     body_bytes_max: Bytes = Field(ByteSize(64 << 20), description="largest body taken; 413 above")
     body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 408 above")
     head_bytes_max: Bytes = Field(
@@ -167,6 +209,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "RECEIVER_DATAFORSEO_SOURCES_MODE needs addresses in RECEIVER_DATAFORSEO_SOURCES"
             )
+        for brand in ("dataforseo", "dataforapps"):
+            login, password = getattr(self, f"{brand}_login"), getattr(self, f"{brand}_password")
+            if (login is None) != (password is None):
+                names = f"RECEIVER_{brand.upper()}_LOGIN and RECEIVER_{brand.upper()}_PASSWORD"
+                raise ValueError(f"{names} go together")
         return self
 
     @classmethod
@@ -183,11 +230,20 @@ class Settings(BaseSettings):
 
     def known_secrets(self) -> list[str]:
         """Return all secrets in force, for redaction."""
-        secrets = (*self.tokens, *self.outscraper_api_keys)
+        one = (self.dataforseo_password, self.dataforapps_password, self.diffbot_token)
+        secrets = (*self.tokens, *self.outscraper_api_keys, *filter(None, one))
         return [secret.get_secret_value() for secret in secrets]
 
 
-SECRETS = frozenset({"tokens", "outscraper_api_keys"})
+SECRETS = frozenset(
+    {
+        "tokens",
+        "outscraper_api_keys",
+        "dataforseo_password",
+        "dataforapps_password",
+        "diffbot_token",
+    }
+)
 
 
 def variable(field: str) -> str:

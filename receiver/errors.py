@@ -69,3 +69,17 @@ class NotFound(StoreError):
 
 class Conflict(StoreError):
     """A conditional write lost: the object is not in the state that the writer expected."""
+
+
+class ProviderError(ReceiverError):
+    """A provider cannot be reached, or answers something that makes no sense."""
+
+    exit_status = 4
+
+
+class LeaseHeld(ReceiverError):
+    """Another instance holds the lease."""
+
+
+class LeaseLost(ReceiverError):
+    """The lease ran out or was taken over; nothing more may be done under it."""

@@ -55,6 +55,14 @@ quarantined = Counter("receiver_quarantined", "Damaged parts of segments put int
 last_ship_seconds = Gauge(
     "receiver_last_ship_timestamp_seconds", "When a segment last reached the archive."
 )
+swept = Counter(
+    "receiver_swept",
+    "Tasks that sweeps dealt with; `repaired` had not come.",
+    ["provider", "outcome"],
+)
+last_sweep_seconds = Gauge(
+    "receiver_last_sweep_timestamp_seconds", "When a sweep last came to its end.", ["provider"]
+)
 pass_failures = Counter("receiver_pass_failures", "Passes that ended in an error.", ["pass"])
 server_processes = Gauge("receiver_server_processes", "Server processes that are running.")
 server_restarts = Counter(

@@ -108,17 +108,22 @@ def read(path: Path) -> Iterator[Record | Damage | Torn]:
         os.close(fd)
 
 
-def first_head(path: Path) -> bytes | None:
-    """Return the head of a segment's first record, unchecked; None if it has none that is whole."""
+def heads(path: Path) -> Iterator[bytes]:
+    """Yield the heads of a segment's records, unchecked, without reading their bodies."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        header = os.pread(fd, HEADER_BYTES, 0)
-        if len(header) < HEADER_BYTES:
-            return None
-        marker, head_bytes, _, _ = _FIELDS.unpack_from(header)
-        if marker != marker_of(process_of(path.stem)):
-            return None
-        return os.pread(fd, head_bytes, HEADER_BYTES)
+        yield from _Reader(fd, marker_of(process_of(path.stem)), sealed=False).heads()
+    finally:
+        os.close(fd)
+
+
+def first_head(path: Path) -> bytes | None:
+    """Return the head of a segment's first record, unchecked; None if it has no whole header."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return _Reader(
+            fd, marker_of(process_of(path.stem)), sealed=path.suffix == SEALED
+        ).first_head()
     finally:
         os.close(fd)
 
@@ -153,6 +158,24 @@ class _Reader:
             else:
                 yield Damage(offset, end)
             offset = end
+
+    def first_head(self) -> bytes | None:
+        # A damaged header could claim gigabytes, so it is checked before it is believed.
+        sizes = self._header(0)
+        return None if sizes is None else os.pread(self._fd, sizes[0], HEADER_BYTES)
+
+    def heads(self) -> Iterator[bytes]:
+        offset = 0
+        while offset < self._size:
+            sizes = self._header(offset)
+            if sizes is None:
+                following = self._next_header(offset + 1)
+                offset = self._size if following is None else following
+                continue
+            head_bytes, body_bytes, _ = sizes
+            if offset + HEADER_BYTES + head_bytes + body_bytes <= self._size:
+                yield os.pread(self._fd, head_bytes, offset + HEADER_BYTES)
+            offset += HEADER_BYTES + head_bytes + body_bytes
 
     def _header(self, offset: int) -> tuple[int, int, int] | None:
         header = os.pread(self._fd, HEADER_BYTES, offset)

@@ -20,7 +20,12 @@ _COMMANDS = {
     "urls": ("settings", "urls"),
     "config": ("settings", "show_config"),
     "check": ("settings", "check"),
+    "sweep": ("sweep", "sweep"),
     "spool": ("spool", "spool"),
+    "dataforseo": ("dataforseo", "dataforseo"),
+    "dataforapps": ("dataforseo", "dataforapps"),
+    "diffbot": ("diffbot", "diffbot"),
+    "outscraper": ("outscraper", "outscraper"),
 }
 _HIDDEN = {"server-process"}
 

@@ -6,6 +6,7 @@ pingback is a GET that says no more than that a task is done (providers.md §1.2
 """
 
 import re
+from dataclasses import replace
 
 import msgspec
 
@@ -42,6 +43,9 @@ class _Body(msgspec.Struct):
 _BODY = msgspec.json.Decoder(_Body)
 _DATA = msgspec.json.Decoder(_Data)
 
+# Where a collected result stands in the API says what it is; OnPage has a summary.
+_DATATYPE = re.compile(r"/(?:task_get/)?(regular|advanced|html|json|summary)/[^/]+\Z")
+
 # An unescaped key, so not a text inside a string: there its quotes would be escaped.
 _RESULT = re.compile(rb'(?<!\\)"result"\s*:')
 
@@ -69,6 +73,8 @@ class DataForSeo:
 
         The body's own id and tag win over the query's, which went through one or two encodings.
         """
+        if envelope.kind == "result":
+            return _result(envelope.target, body, whole=whole)
         query = query_of(envelope.target)
         task_id = placeholder(query.get("id"), "$id")
         tag = placeholder(query.get("tag"), "$tag")
@@ -82,6 +88,18 @@ class DataForSeo:
         except Unreadable as exc:
             return Recognised(task_id=task_id, tag=tag, key=task_id, invalid=str(exc))
         return _postback(read, task_id, tag)
+
+
+def _result(target: str, body: bytes | None, *, whole: bool) -> Recognised:
+    """Recognise what a sweep collected at ``target``, with the key that a postback has."""
+    task_id = target.rpartition("/")[2]
+    datatype = _DATATYPE.search(target)
+    key = f"{task_id}:{datatype[1]}" if datatype else task_id
+    try:
+        read = read_json(body if whole else _beginning(body), _BODY)
+    except Unreadable as exc:
+        return Recognised(task_id=task_id, key=key, invalid=str(exc))
+    return replace(_postback(read, task_id, None), key=key)
 
 
 def _postback(read: _Body, task_id: str | None, tag: str | None) -> Recognised:

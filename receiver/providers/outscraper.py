@@ -43,4 +43,6 @@ class Outscraper:
             invalid = "unknown_kind" if status is None else "missing_id"
             return Recognised(status=status, invalid=invalid)
         task_id = str(read.id)
-        return Recognised(task_id=task_id, key=task_id, status=status)
+        # The notification and the result that it announces are two things.
+        key = f"{task_id}:result" if envelope.kind == "result" else task_id
+        return Recognised(task_id=task_id, key=key, status=status)

@@ -7,6 +7,7 @@ accepting, finish what is in flight, seal; what they left is shipped within
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -22,11 +23,13 @@ import receiver
 from receiver import clock, metrics, spool
 from receiver.admin import create_app
 from receiver.config import Settings
-from receiver.errors import StoreError, StoreRefused
+from receiver.errors import LeaseHeld, StoreError, StoreRefused
 from receiver.loop import repeat
+from receiver.reconciler import Sweep, run
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
 from receiver.service.process import ServerProcess
+from receiver.service.reconciling import configured, session_of, sweep_of
 from receiver.shipper import Shipped
 from receiver.spool.lag import Lag
 
@@ -64,6 +67,7 @@ class Parent:
         self._interrupted = False
         self._ships_until: float | None = None
         self._last_ship: dict[str, Any] | None = None
+        self._last_sweeps: dict[str, Any] = {}
         self._measured: dict[str, Any] = {}
 
     async def run(self) -> int:
@@ -84,8 +88,12 @@ class Parent:
         ]
         passes = [asyncio.create_task(self._repeat("measure", self._measure, _MEASURE_SECONDS))]
         shipping = asyncio.create_task(self._repeat("ship", self._ship, _SHIP_SECONDS))
+        sweeping = self._start_sweeps()
         await self._announce(listener, admin_listener)
         await self._stop.wait()
+        for task in sweeping:
+            task.cancel()  # a sweep can be stopped anywhere; the next one goes on
+        await asyncio.gather(*sweeping, return_exceptions=True)
         await self._end(watching, shipping, listener)
         await asyncio.gather(*passes)
         admin.should_exit = True
@@ -165,6 +173,27 @@ class Parent:
         await asyncio.to_thread(
             self._shipper.ship, self._root, stop=self._too_late, shipped=self._shipped
         )
+
+    def _start_sweeps(self) -> list["asyncio.Task[None]"]:
+        """Sweep each provider whose credentials are set, on its interval."""
+        return [
+            asyncio.create_task(
+                self._repeat(
+                    f"sweep-{provider}",
+                    functools.partial(self._sweep, provider, sweep_of(self._settings, provider)),
+                    getattr(self._settings, f"{provider}_sweep_seconds"),
+                )
+            )
+            for provider in configured(self._settings)
+        ]
+
+    async def _sweep(self, provider: str, sweep: Sweep) -> None:
+        try:
+            summary = await run(session_of(self._settings, provider, self._store), sweep)
+        except LeaseHeld as exc:
+            _log.debug("another instance sweeps", extra={"detail": str(exc)})
+        else:
+            self._last_sweeps[provider] = asdict(summary)
 
     def _too_late(self) -> bool:
         return self._ships_until is not None and time.monotonic() > self._ships_until
@@ -271,6 +300,7 @@ class Parent:
             "server_processes": sorted(self._servers),
             **self._measured,
             "last_ship": self._last_ship,
+            "last_sweeps": self._last_sweeps,
         }
 
 

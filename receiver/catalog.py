@@ -1,0 +1,212 @@
+"""The catalog: a cache of the archive's index in SQLite.
+
+The archive is the truth: a catalog that is lost or damaged is built again from it, and several
+processes may use one at a time.  `sync` brings it up to date in steps: only days that may have
+changed are listed, and only index objects that are new are read, several at a time.  A segment
+can arrive days after its partition (an outage, a drained disk); a day is listed as long as the
+caller asks for it.
+"""
+
+import itertools
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from isal import isal_zlib
+
+from receiver.errors import NotFound
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_READS_AT_ONCE = 16
+_BATCH = 64
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS segments (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, day TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS segments_by_day ON segments (day);
+    CREATE TABLE IF NOT EXISTS entries (
+        segment INTEGER NOT NULL, position INTEGER NOT NULL,
+        provider TEXT NOT NULL, kind TEXT NOT NULL, origin TEXT NOT NULL,
+        task_id TEXT, key TEXT, received_at TEXT NOT NULL,
+        PRIMARY KEY (segment, position)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS entries_by_task ON entries (task_id, provider, kind);
+    CREATE INDEX IF NOT EXISTS entries_by_key ON entries (key, provider);
+"""
+
+
+class Entry(msgspec.Struct):
+    """A line of the index, as far as the catalog keeps it."""
+
+    provider: str
+    kind: str
+    origin: str
+    position: int
+    received_at: str
+    task_id: str | None = None
+    key: str | None = None
+
+
+_ENTRY = msgspec.json.Decoder(Entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync read."""
+
+    segments: int
+    entries: int
+
+
+class Catalog:
+    """A catalog file and the store whose index it repeats.  Methods block."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._path = path
+        self._store = store
+
+    def sync(self, *, since: datetime) -> Synced:
+        """Take in the index of all days from ``since`` until tomorrow.
+
+        Safe to stop at any moment and to run in several processes; what was read stays read.
+        """
+        with self._open() as database:
+            segments = entries = 0
+            for batch in _batches(self._new_keys(database, since)):
+                segments += len(batch)
+                entries += self._take(database, batch)
+            return Synced(segments, entries)
+
+    def archived(self, provider: str, task_ids: Iterable[str], *, kinds: Iterable[str]) -> set[str]:
+        """Return those of some tasks of which the archive has a line of one of these kinds."""
+        wanted = list(kinds)
+        marks = ",".join("?" * len(wanted))
+        query = (
+            "SELECT 1 FROM entries WHERE task_id = ? AND provider = ?"  # noqa: S608
+            f" AND kind IN ({marks}) LIMIT 1"
+        )
+        with self._open() as database:
+            return {
+                task_id
+                for task_id in task_ids
+                if database.execute(query, (task_id, provider, *wanted)).fetchone()
+            }
+
+    def has_key(self, provider: str, key: str) -> bool:
+        """Say whether the archive has a line with this key."""
+        query = "SELECT 1 FROM entries WHERE key = ? AND provider = ? LIMIT 1"
+        with self._open() as database:
+            return database.execute(query, (key, provider)).fetchone() is not None
+
+    def arrivals(self, provider: str, *, kind: str, since: str) -> dict[str, str]:
+        """Return the tasks with a line of this kind since a moment, and when the first came."""
+        query = (
+            "SELECT task_id, min(received_at) FROM entries"
+            " WHERE provider = ? AND kind = ? AND received_at >= ? AND task_id IS NOT NULL"
+            " GROUP BY task_id"
+        )
+        with self._open() as database:
+            return dict(database.execute(query, (provider, kind, since)))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            database = self._connect()
+        except sqlite3.DatabaseError as exc:
+            _log.warning("catalog is damaged and built again", extra={"error": str(exc)})
+            self._forget()
+            database = self._connect()
+        with closing(database):
+            yield database
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=60.0)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            # A cache may lose its last transactions: they are read again.
+            database.execute("PRAGMA synchronous = OFF")
+            (known,) = database.execute("PRAGMA user_version").fetchone()
+            if known not in (0, _FORMAT):
+                raise sqlite3.DatabaseError(f"format {known}")
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version = {_FORMAT}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _forget(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def _new_keys(self, database: sqlite3.Connection, since: datetime) -> Iterator[str]:
+        day = since.astimezone(UTC).date()
+        last = (datetime.now(UTC) + timedelta(days=1)).date()
+        while day <= last:
+            known = {
+                row[0]
+                for row in database.execute("SELECT key FROM segments WHERE day = ?", (str(day),))
+            }
+            for listed in self._store.list(f"index/date={day}/"):
+                if listed.key not in known:
+                    yield listed.key
+            day += timedelta(days=1)
+
+    def _take(self, database: sqlite3.Connection, keys: list[str]) -> int:
+        with ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="catalog") as pool:
+            read = list(pool.map(self._read, keys))
+        count = 0
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            for key, entries in zip(keys, read, strict=True):
+                if entries is None:
+                    continue
+                count += _insert(database, key, entries)
+        return count
+
+    def _read(self, key: str) -> list[Entry] | None:
+        try:
+            content = self._store.get(key)
+        except NotFound:
+            return None  # removed by a lifecycle rule since it was listed
+        return [_ENTRY.decode(line) for line in isal_zlib.decompress(content, 31).splitlines()]
+
+
+def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(itertools.islice(keys, _BATCH)):
+        yield batch
+
+
+def _insert(database: sqlite3.Connection, key: str, entries: list[Entry]) -> int:
+    day = key.partition("date=")[2].partition("/")[0]
+    cursor = database.execute("INSERT OR IGNORE INTO segments (key, day) VALUES (?, ?)", (key, day))
+    if not cursor.rowcount:
+        return 0  # another process took it in
+    segment = cursor.lastrowid
+    database.executemany(
+        "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                segment,
+                entry.position,
+                entry.provider,
+                entry.kind,
+                entry.origin,
+                entry.task_id,
+                entry.key,
+                entry.received_at,
+            )
+            for entry in entries
+        ),
+    )
+    return len(entries)

@@ -1,0 +1,81 @@
+"""Conversations with Diffbot's crawl and bulk API (docs.diffbot.com; providers.md §2.4).
+
+One list has all jobs of a token, crawl and bulk.  Errors carry their code as a number or a string,
+and an unknown name is HTTP 500 "no collection record.", which is no fault of the server's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from receiver.errors import ProviderError
+from receiver.providers.conversation import Call, Conversation, Reply, Verdict
+
+# A job in one of these states has told, or should have told, its webhook (providers.md §2.4).
+TOLD = frozenset({1, 2, 3, 4, 5, 9, 10, 11})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiManners:
+    """What the API allows; no limit is documented, so these are ours."""
+
+    calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 120})
+    simultaneous: int = 4
+    busy_seconds: float = 15.0
+
+    def judge(self, reply: Reply) -> Verdict:
+        """Tell an unknown job from a fault of the server."""
+        if reply.status == 429:
+            return "busy"
+        if reply.status >= 500 and b"no collection record" not in reply.content.lower():
+            return "failed"
+        return "stands"
+
+
+def jobs() -> Conversation[list[dict[str, Any]]]:
+    """List all crawl and bulk jobs."""
+    reply = yield Call(path="/v3/crawl")
+    return _jobs(reply)
+
+
+def job(name: str, *, action: Mapping[str, str] | None = None) -> Conversation[dict[str, Any]]:
+    """Return one job, after doing something to it: pause, resume, restart, delete, roundStart."""
+    reply = yield Call(path="/v3/crawl", query={"name": name, **(action or {})})
+    answer = _answer(reply)
+    if "jobs" in answer:
+        found = _jobs(reply)
+        named = [job for job in found if job.get("name") == name]
+        if not named:
+            raise ProviderError(f"diffbot has no job {name!r}")
+        return named[0]
+    return answer
+
+
+PAUSE = {"pause": "1"}
+RESUME = {"pause": "0"}
+RESTART = {"restart": "1"}
+DELETE = {"delete": "1"}
+ROUND_START = {"roundStart": "1"}
+
+
+def _jobs(reply: Reply) -> list[dict[str, Any]]:
+    found = _answer(reply).get("jobs") or []
+    return [job for job in found if isinstance(job, dict)]
+
+
+def _answer(reply: Reply) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(reply.content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProviderError(
+            f"diffbot answered HTTP {reply.status} with something that is not JSON"
+        ) from exc
+    if not isinstance(answer, dict):
+        raise ProviderError("diffbot answered JSON of an unknown shape")
+    error = answer.get("error") or answer.get("message")
+    if reply.status >= 400 or answer.get("errorCode"):
+        code = answer.get("errorCode") or answer.get("code") or reply.status
+        raise ProviderError(f"diffbot answered {code}: {error or 'no reason given'}")
+    return answer

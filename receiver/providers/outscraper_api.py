@@ -1,0 +1,123 @@
+"""Conversations with Outscraper's API (OpenAPI 0.4.3; providers.md §3.4 to 3.7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from receiver.errors import ProviderError
+from receiver.providers.conversation import Call, Conversation, Reply, Verdict
+
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiManners:
+    """What the API allows: about 20 requests a second on average."""
+
+    calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 900})
+    simultaneous: int = 10
+    busy_seconds: float = 15.0
+
+    def judge(self, reply: Reply) -> Verdict:
+        """Tell faults of the server from answers."""
+        if reply.status == 429:
+            return "busy"
+        return "failed" if reply.status >= 500 else "stands"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A request's result, or why there is none; ``Pending`` may mean that it expired."""
+
+    status: Literal["Success", "Pending", "Failure"]
+    reply: Reply
+
+
+def finished_requests() -> Conversation[list[str]]:
+    """Return the ids of the latest hundred finished requests of the last 24 hours."""
+    found: list[str] = []
+    while True:
+        query = {"type": "finished", "skip": str(len(found)), "pageSize": str(_PAGE)}
+        answer = _answer((yield Call(path="/requests", query=query)))
+        rows = answer if isinstance(answer, list) else answer.get("requests") or []
+        ids = [
+            row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
+        ]
+        fresh = [request_id for request_id in ids if request_id not in found]
+        found.extend(fresh)
+        if len(ids) < _PAGE or not fresh:
+            return found
+
+
+def request(request_id: str) -> Conversation[Fetched]:
+    """Fetch a request's result; it is kept for four hours, then says `Pending` again."""
+    reply = yield Call(path=f"/requests/{quote(request_id, safe='')}")
+    if reply.status == 204:
+        return Fetched(status="Failure", reply=reply)
+    answer = _answer(reply)
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if status not in ("Success", "Pending", "Failure"):
+        raise ProviderError(f"outscraper gave request {request_id} an unknown status")
+    return Fetched(status=status, reply=reply)
+
+
+def tasks(*, most: int, query: str | None = None) -> Conversation[list[dict[str, Any]]]:
+    """Return the newest tasks, page by page."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        asked = {"pageSize": str(min(_PAGE, most)), **cursor} | ({"query": query} if query else {})
+        answer = _answer((yield Call(path="/tasks", query=asked)))
+        rows = answer.get("tasks") or [] if isinstance(answer, dict) else []
+        rows = [row for row in rows if isinstance(row, dict)]
+        found.extend(rows)
+        last = rows[-1].get("id") if rows else None
+        if not isinstance(answer, dict) or not answer.get("has_more") or not last:
+            return found[:most]
+        if len(found) >= most or cursor.get("lastId") == last:
+            return found[:most]
+        cursor = {"lastId": str(last)}
+
+
+def task(task_id: str) -> Conversation[Reply]:
+    """Return one task."""
+    return (yield from _task("GET", task_id))
+
+
+def restart(task_id: str) -> Conversation[Reply]:
+    """Run a task again; it costs again."""
+    return (yield from _task("PUT", task_id))
+
+
+def terminate(task_id: str) -> Conversation[Reply]:
+    """Remove a task."""
+    return (yield from _task("DELETE", task_id))
+
+
+def webhook_calls() -> Conversation[list[dict[str, Any]]]:
+    """Return the latest hundred failed webhook calls of the last 24 hours, without ids."""
+    answer = _answer((yield Call(path="/webhook-calls")))
+    rows = answer if isinstance(answer, list) else answer.get("data") or []
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _task(method: str, task_id: str) -> Conversation[Reply]:
+    reply = yield Call(path=f"/tasks/{quote(task_id, safe='')}", method=method)
+    _answer(reply)
+    return reply
+
+
+def _answer(reply: Reply) -> Any:
+    try:
+        answer = msgspec.json.decode(reply.content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProviderError(
+            f"outscraper answered HTTP {reply.status} with something that is not JSON"
+        ) from exc
+    message = answer.get("errorMessage") if isinstance(answer, dict) else None
+    if reply.status >= 400 or message:
+        raise ProviderError(f"outscraper answered HTTP {reply.status}: {message or 'no reason'}")
+    return answer

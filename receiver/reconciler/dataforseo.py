@@ -1,0 +1,247 @@
+"""The sweep of DataForSEO and DataForApps.
+
+`tasks_ready` lists what is finished and was never collected: postbacks that failed, and tasks that
+only have a pingback.  `/errors` says why, and knows tasks that the list has dropped; those are
+asked for again by `webhook_resend`.
+"""
+
+import asyncio
+import fnmatch
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from receiver.providers import dataforseo_api as api
+from receiver.reconciler.report import Repair
+from receiver.reconciler.session import Session, Wanted
+
+_log = logging.getLogger(__name__)
+
+_RESULTS = ("postback", "result")
+_AT_ONCE = 20
+_ERROR_DAYS = 7
+_RESEND_AGAIN = timedelta(hours=1)
+_DELAYED = {"webhook_delay", "send_delay", "major_outage", "partial_outage"}
+# While the provider says that its webhooks are late, nothing is missing yet.
+_DELAYED_GRACE_FACTOR = 6
+
+
+@dataclass(slots=True, kw_only=True)
+class DataForSeoSweep:
+    """Sweeps the families of one account; call it with a session."""
+
+    families: Sequence[str]
+    # A pattern of the tags that are ours.
+    tags: str
+    # Pieces of URL by which a callback URL is known to be ours.
+    own_urls: Sequence[str]
+    grace_seconds: float
+    # When each task was last asked for again, kept from sweep to sweep.
+    resent: dict[str, datetime] = field(default_factory=dict)
+
+    async def __call__(self, session: Session) -> None:
+        """Sweep once."""
+        earlier = await session.unfinished(kinds=_RESULTS)
+        await session.each(earlier, _Fetch(session), at_once=_AT_ONCE)
+        grace = await self._grace(session)
+        failures = await self._failures(session)
+        dealt_with = {task.task_id for task in earlier}
+        for family in self.families:
+            dealt_with |= await self._sweep_family(session, family, failures, grace)
+        await self._resend(session, failures, dealt_with, grace)
+
+    async def _grace(self, session: Session) -> timedelta:
+        """Return how old a task must be to be missing."""
+        grace = timedelta(seconds=self.grace_seconds)
+        for row in await session.caller.hold(api.status()):
+            for endpoint in row.get("endpoints") or ():
+                late = endpoint.get("status") in _DELAYED
+                if late and "back" in str(endpoint.get("endpoint")):
+                    _log.warning(
+                        "provider's webhooks are late",
+                        extra={"api": row.get("api"), "status": endpoint.get("status")},
+                    )
+                    return grace * _DELAYED_GRACE_FACTOR
+        return grace
+
+    async def _failures(self, session: Session) -> dict[str, Mapping[str, Any]]:
+        """Return the failed deliveries to URLs of ours, the newest of each task."""
+        now = datetime.now(UTC)
+        since = _api_time(now - timedelta(days=_ERROR_DAYS) + timedelta(minutes=5))
+        until = _api_time(now + timedelta(minutes=5))
+        found: dict[str, Mapping[str, Any]] = {}
+        for name in dict.fromkeys(family.partition("/")[0] for family in self.families):
+            for function in ("postback_url", "pingback_url"):
+                rows = await session.caller.hold(
+                    api.errors(name, function, since=since, until=until)
+                )
+                for row in rows:
+                    task_id, url = row.get("id"), str(row.get("http_url") or "")
+                    if isinstance(task_id, str) and any(own in url for own in self.own_urls):
+                        known = found.get(task_id)
+                        if known is None or str(row.get("datetime")) > str(known.get("datetime")):
+                            found[task_id] = row
+        return found
+
+    async def _sweep_family(
+        self,
+        session: Session,
+        family: str,
+        failures: Mapping[str, Mapping[str, Any]],
+        grace: timedelta,
+    ) -> set[str]:
+        """Collect a family's list until it has nothing more for us; return what was tried."""
+        tried: set[str] = set()
+        while True:
+            await session.step()
+            ready = await session.caller.hold(api.tasks_ready(family))
+            fresh = [task for task in ready if task.task_id not in tried]
+            session.report.listed += len(fresh)
+            wanted = await self._select(session, fresh, failures, grace)
+            tried |= {task.task_id for task in fresh}
+            room = session.tasks_max - len(session.report.repairs)
+            wanted = wanted[: max(0, room)]
+            await session.remember(wanted)
+            await session.each(wanted, _Fetch(session), at_once=_AT_ONCE)
+            full = len(ready) >= api.LIST_MAX
+            if full and fresh and not wanted:
+                # The list has no pages: what stands behind these thousand cannot be seen.
+                session.report.alarms.append(
+                    f"{family}: the list is full and none of it is to be collected"
+                )
+            if not full or not wanted or session.dry_run:
+                return tried
+
+    async def _select(
+        self,
+        session: Session,
+        ready: Sequence[api.Ready],
+        failures: Mapping[str, Mapping[str, Any]],
+        grace: timedelta,
+    ) -> list[Wanted]:
+        """Return what of a list is ours, old enough and not held, the oldest first."""
+        report = session.report
+        newest = datetime.now(UTC) - grace
+        ids = [task.task_id for task in ready]
+        held = await session.held(ids, kinds=_RESULTS)
+        told = await session.held(ids, kinds=("pingback",))
+        wanted = []
+        for task in ready:
+            posted = _read_time(task.posted_at)
+            if not fnmatch.fnmatchcase(task.tag or "", self.tags):
+                report.foreign += 1
+            elif task.task_id in held:
+                report.held += 1
+            elif posted is not None and posted > newest and task.task_id not in failures:
+                report.young += 1
+            else:
+                wanted.append(_wanted(task, posted, failures.get(task.task_id), told))
+        return sorted(wanted, key=lambda task: task.since_us or 0)
+
+    async def _resend(
+        self,
+        session: Session,
+        failures: Mapping[str, Mapping[str, Any]],
+        dealt_with: set[str],
+        grace: timedelta,
+    ) -> None:
+        """Ask again for failed deliveries that no list has any more."""
+        now = datetime.now(UTC)
+        held = await session.held(failures, kinds=("postback", "result", "pingback"))
+        missing = []
+        for task_id, row in failures.items():
+            failed_at = _read_time(row.get("datetime"))
+            waited = failed_at is None or failed_at < now - grace
+            asked = self.resent.get(task_id)
+            again = asked is None or asked < now - _RESEND_AGAIN
+            if waited and again and task_id not in held and task_id not in dealt_with:
+                missing.append(_missing(task_id, row))
+        for batch in api.batches([task.task_id for task in missing], api.RESEND_MAX):
+            await session.step()
+            said = {} if session.dry_run else await session.caller.hold(api.webhook_resend(batch))
+            for task in (task for task in missing if task.task_id in set(batch)):
+                self.resent[task.task_id] = now
+                answer = said.get(task.task_id, "")
+                good = "wanted" if session.dry_run else "resent"
+                outcome = good if session.dry_run or answer.startswith("20") else "failed"
+                session.report.add(session.repair(task, outcome, detail=answer or None))
+
+
+class _Fetch:
+    """Collects one task into the spool."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def __call__(self, task: Wanted) -> Repair:
+        session = self._session
+        collected = await session.caller.hold(api.task_get(task.path))
+        other = (task.endpoints or {}).get(collected.wanted or "")
+        if collected.state == "done" and other is not None and other != task.path:
+            # What the postback was to carry, not what this task has besides.
+            task = replace(task, path=other)
+            collected = await session.caller.hold(api.task_get(other))
+        if collected.state == "done":
+            await asyncio.to_thread(
+                session.sink.put,
+                provider=session.provider,
+                kind="result",
+                target=task.path,
+                headers=collected.reply.headers,
+                body=collected.reply.wire,
+            )
+            return session.repair(task, "collected" if task.told else "repaired")
+        outcome = {"pending": "pending", "lost": "lost", "gone": "lost"}.get(
+            collected.state, "failed"
+        )
+        return session.repair(task, outcome, detail=collected.detail)
+
+
+def _wanted(
+    task: api.Ready,
+    posted: datetime | None,
+    failure: Mapping[str, Any] | None,
+    told: set[str],
+) -> Wanted:
+    return Wanted(
+        task_id=task.task_id,
+        path=task.endpoints[task.best()],
+        endpoints=dict(task.endpoints),
+        tag=task.tag,
+        why=_why(failure),
+        since_us=int(posted.timestamp() * 1e6) if posted else None,
+        told=task.task_id in told,
+    )
+
+
+def _missing(task_id: str, row: Mapping[str, Any]) -> Wanted:
+    failed_at = _read_time(row.get("datetime"))
+    return Wanted(
+        task_id=task_id,
+        path="/v3/appendix/webhook_resend",
+        why=_why(row),
+        since_us=int(failed_at.timestamp() * 1e6) if failed_at else None,
+    )
+
+
+def _why(failure: Mapping[str, Any] | None) -> str | None:
+    """Say what the provider saw, without the URL: it holds our token."""
+    if failure is None:
+        return None
+    code, seconds = failure.get("http_code"), failure.get("http_time")
+    return f"{failure.get('function')}: HTTP {code} after {seconds} s at {failure.get('datetime')}"
+
+
+def _api_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S +00:00")
+
+
+def _read_time(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None

@@ -1,0 +1,91 @@
+"""The sweep of Diffbot: one list has every job, and nothing is ever sent twice.
+
+A job that has told its webhook, or should have, and whose callback the archive lacks is written as
+the notification that was lost: the job's own metadata, as the list gives it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from receiver import clock, envelope
+from receiver.providers import PROVIDERS
+from receiver.providers import diffbot_api as api
+from receiver.reconciler.report import Repair
+from receiver.reconciler.session import Session, Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffbotSweep:
+    """Sweeps all jobs of one token; call it with a session."""
+
+    own_urls: Sequence[str]
+    grace_seconds: float
+
+    async def __call__(self, session: Session) -> None:
+        """Sweep once."""
+        jobs = await session.caller.hold(api.jobs())
+        session.report.listed = len(jobs)
+        wanted, bodies = [], {}
+        for job in jobs:
+            task = await self._select(session, job)
+            if task is not None:
+                wanted.append(task)
+                bodies[id(task)] = orjson.dumps(job)
+
+        async def fetch(task: Wanted) -> Repair:
+            await asyncio.to_thread(
+                session.sink.put,
+                provider=session.provider,
+                kind="notification",
+                target=task.path,
+                headers=[("content-type", "application/json"), ("x-crawl-name", task.task_id)],
+                body=bodies[id(task)],
+            )
+            return session.repair(task, "repaired")
+
+        await session.each(wanted[: session.tasks_max], fetch, at_once=1)
+
+    async def _select(self, session: Session, job: dict[str, Any]) -> Wanted | None:
+        report = session.report
+        name, url = str(job.get("name") or ""), str(job.get("notifyWebhook") or "")
+        status = (job.get("jobStatus") or {}).get("status")
+        if not name or not any(own in url for own in self.own_urls):
+            report.foreign += 1
+            return None
+        if status not in api.TOLD:
+            return None
+        completed = job.get("jobCompletionTimeUTC")
+        since_us = int(completed) * 1_000_000 if isinstance(completed, int) and completed else None
+        age = (clock.now_us() - since_us) / 1e6 if since_us else self.grace_seconds
+        if age < self.grace_seconds:
+            report.young += 1
+            return None
+        key = _key(session.provider, job)
+        if key is None or await asyncio.to_thread(session.catalog.has_key, session.provider, key):
+            report.held += 1
+            return None
+        sent = "sent, not received" if job.get("sentJobDoneNotification") else "not sent"
+        return Wanted(task_id=name, path="/v3/crawl", why=sent, since_us=since_us)
+
+
+def _key(provider: str, job: dict[str, Any]) -> str | None:
+    """Return the key that the job's own notification has."""
+    body = orjson.dumps(job)
+    notification = envelope.Envelope(
+        delivery_id="",
+        received_at_us=0,
+        provider=provider,
+        kind="notification",
+        origin="sweep",
+        peer=None,
+        instance="",
+        method="GET",
+        target="/v3/crawl",
+        headers=(),
+        body=body,
+    )
+    return PROVIDERS[provider].recognise(notification, body, whole=True).key

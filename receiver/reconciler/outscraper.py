@@ -1,0 +1,146 @@
+"""The sweep of Outscraper.
+
+A webhook only says that there is something; the result of a request is kept for four hours.  So
+every finished request and every task of which the archive has no result is fetched: what the
+provider lists, and what its webhooks named.  A request that says `Pending` again has expired.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from receiver import clock
+from receiver.providers import outscraper_api as api
+from receiver.providers.conversation import Reply
+from receiver.reconciler.report import Repair
+from receiver.reconciler.session import Session, Wanted
+
+_RESULTS = ("result",)
+_AT_ONCE = 8
+_TASKS_MAX = 500
+_KEPT_HOURS = 4
+_DONE = {"SUCCESS", "FAILURE", "FAILED", "ERROR"}
+
+
+@dataclass(slots=True, kw_only=True)
+class OutscraperSweep:
+    """Sweeps the requests and tasks of one account; call it with a session."""
+
+    grace_seconds: float
+    # Requests that have expired, told once.
+    lost: set[str] = field(default_factory=set)
+
+    async def __call__(self, session: Session) -> None:
+        """Sweep once."""
+        earlier = await session.unfinished(kinds=_RESULTS)
+        told = await self._told(session)
+        requests = await session.caller.hold(api.finished_requests())
+        tasks = await session.caller.hold(api.tasks(most=_TASKS_MAX))
+        session.report.listed = len(requests) + len(tasks)
+        wanted = {task.task_id: task for task in earlier}
+        for request_id in requests:
+            wanted.setdefault(request_id, _request(request_id, told.get(request_id)))
+        for row in tasks:
+            task = self._task(session, row, told)
+            if task is not None:
+                wanted.setdefault(task.task_id, task)
+        for task_id, at_us in told.items():
+            if "-" in task_id:
+                wanted.setdefault(task_id, _request(task_id, at_us))
+        held = await session.held(wanted, kinds=_RESULTS)
+        session.report.held = len(held)
+        # What was told of longest ago is lost first; what is only listed may be as old as that.
+        missing = sorted(
+            (task for task in wanted.values() if task.task_id not in held | self.lost),
+            key=lambda task: task.since_us or 0,
+        )[: session.tasks_max]
+        await session.remember(missing)
+        await session.each(missing, self._fetch(session), at_once=_AT_ONCE)
+        self.lost |= session.report.lost
+        await self._alarm(session)
+
+    async def _told(self, session: Session) -> dict[str, int]:
+        """Return when the webhooks of the last days came, by the id they named."""
+        since = datetime.now(UTC) - timedelta(days=2)
+        arrivals = await asyncio.to_thread(
+            session.catalog.arrivals,
+            session.provider,
+            kind="webhook",
+            since=clock.rfc3339(int(since.timestamp() * 1e6)),
+        )
+        moments = {task_id: _read_time(text) for task_id, text in arrivals.items()}
+        return {task_id: moment for task_id, moment in moments.items() if moment is not None}
+
+    def _task(self, session: Session, row: dict[str, Any], told: dict[str, int]) -> Wanted | None:
+        task_id, status = str(row.get("id") or ""), str(row.get("status") or "").upper()
+        updated = _read_time(row.get("updated"))
+        if not task_id or status not in _DONE:
+            return None
+        if updated is not None and (clock.now_us() - updated) / 1e6 < self.grace_seconds:
+            session.report.young += 1
+            return None
+        return Wanted(
+            task_id=task_id, path=f"/tasks/{task_id}", since_us=updated, told=task_id in told
+        )
+
+    def _fetch(self, session: Session) -> Callable[[Wanted], Any]:
+        async def fetch(task: Wanted) -> Repair:
+            if task.path.startswith("/tasks/"):
+                reply = await session.caller.hold(api.task(task.task_id))
+                return await _keep(session, task, reply)
+            fetched = await session.caller.hold(api.request(task.task_id))
+            if fetched.status == "Pending":
+                late = (task.missing_seconds or 0) > _KEPT_HOURS * 3600
+                listed = "finished, and pending again: its four hours are over"
+                outcome = "lost" if late or not task.told else "pending"
+                return session.repair(task, outcome, detail=listed)
+            return await _keep(session, task, fetched.reply)
+
+        return fetch
+
+    async def _alarm(self, session: Session) -> None:
+        """Look at the failed webhook calls: they have times and codes, and no ids."""
+        failed = await session.caller.hold(api.webhook_calls())
+        if failed:
+            newest = max(int(row.get("date") or 0) for row in failed)
+            at = clock.rfc3339(newest * 1_000_000)
+            status = failed[0].get("status")
+            session.report.alarms.append(
+                f"{len(failed)} webhook calls failed in 24 hours, the last at {at}: {status}"
+            )
+
+
+async def _keep(session: Session, task: Wanted, reply: Reply) -> Repair:
+    await asyncio.to_thread(
+        session.sink.put,
+        provider=session.provider,
+        kind="result",
+        target=task.path,
+        headers=reply.headers,
+        body=reply.wire,
+    )
+    return session.repair(task, "collected" if task.told else "repaired")
+
+
+def _request(request_id: str, told_us: int | None) -> Wanted:
+    return Wanted(
+        task_id=request_id,
+        path=f"/requests/{request_id}",
+        since_us=told_us,
+        told=told_us is not None,
+    )
+
+
+def _read_time(text: object) -> int | None:
+    """Read a time; one without a zone is taken as UTC."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp() * 1e6)
+    except ValueError:
+        return None

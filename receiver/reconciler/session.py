@@ -1,0 +1,319 @@
+"""A sweep from lease to report, whatever the provider."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from receiver import clock, envelope, metrics, segment, spool
+from receiver.caller import Caller
+from receiver.catalog import Catalog
+from receiver.errors import ProviderError, SpoolUnavailable
+from receiver.lease import Lease
+from receiver.providers.base import query_of
+from receiver.reconciler.report import Repair, Report, Summary
+from receiver.reconciler.sink import Sink
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+# Results are kept for thirty days at the most, so nothing older can be missing and be had.
+_DAYS_BACK = 31
+# So many tasks that fail one after the other mean that the provider fails.
+_FAILURES_MAX = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A task to fetch, with what its report will say."""
+
+    task_id: str
+    path: str
+    tag: str | None = None
+    why: str | None = None
+    # Paths of its other datatypes, by datatype.
+    endpoints: Mapping[str, str] | None = None
+    # Since when it has been missing, in microseconds.
+    since_us: int | None = None
+    # Its callback came; only its result was not fetched yet.
+    told: bool = False
+
+    @property
+    def missing_seconds(self) -> float | None:
+        """How long it has been missing."""
+        if self.since_us is None:
+            return None
+        return round((clock.now_us() - self.since_us) / 1e6, 1)
+
+
+class Progress(Protocol):
+    """Is told how far a sweep is."""
+
+    def __call__(self, *, done: int, total: int) -> None:
+        """Take note."""
+        ...
+
+
+def _no_progress(*, done: int, total: int) -> None:
+    return None
+
+
+class Session:
+    """What a sweep works with."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        instance: str,
+        store: Store,
+        catalog: Catalog,
+        caller: Caller,
+        sink: Sink,
+        spool_root: Path,
+        lease_seconds: float,
+        tasks_max: int,
+        dry_run: bool = False,
+        progress: Progress = _no_progress,
+    ) -> None:
+        self.provider = provider
+        self.store = store
+        self.catalog = catalog
+        self.caller = caller
+        self.sink = sink
+        self.tasks_max = tasks_max
+        self.dry_run = dry_run
+        self.progress = progress
+        self.report = Report(provider=provider, instance=instance, dry_run=dry_run)
+        self._spool_root = spool_root
+        self._lease = Lease(
+            store,
+            f"sweep-{provider}",
+            owner=f"{instance}/{self.report.id}",
+            seconds=lease_seconds,
+        )
+        self._lease_lock = asyncio.Lock()
+        self._unfinished: dict[str, list[Wanted]] = {}
+        self._waiting: set[str] | None = None
+
+    @asynccontextmanager
+    async def leased(self) -> AsyncIterator[None]:
+        """Hold the lease.  Raises `LeaseHeld`; a dry run needs none."""
+        if self.dry_run:
+            yield
+            return
+        await asyncio.to_thread(self._lease.acquire)
+        self.report.generation = self._lease.generation
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._lease.release)
+
+    async def sync(self) -> None:
+        """Bring the catalog up to date."""
+        since = datetime.now(UTC) - timedelta(days=_DAYS_BACK)
+        await asyncio.to_thread(self.catalog.sync, since=since)
+
+    async def held(self, task_ids: Iterable[str], *, kinds: Sequence[str]) -> set[str]:
+        """Return those tasks whose result is in the archive, or in this machine's spool."""
+        wanted = list(task_ids)
+        archived = await asyncio.to_thread(
+            self.catalog.archived, self.provider, wanted, kinds=kinds
+        )
+        waiting = await asyncio.to_thread(self._in_spool, kinds)
+        return archived | (waiting & set(wanted))
+
+    async def step(self) -> None:
+        """Make sure that the next step may be taken.
+
+        Raises `LeaseLost`, or `SpoolUnavailable` where nothing more could be kept.
+        """
+        if self.dry_run:
+            return
+        async with self._lease_lock:
+            await asyncio.to_thread(self._lease.keep)
+        await asyncio.to_thread(self.sink.check_room)
+
+    async def remember(self, wanted: Sequence[Wanted]) -> None:
+        """Write down what is about to be fetched, before it leaves the provider's list."""
+        if not wanted or self.dry_run:
+            return
+        number = len(self._unfinished)
+        key = f"sweeps/unfinished/{self.provider}/{self.report.id}-{number}.json"
+        self._unfinished[key] = list(wanted)
+        await asyncio.to_thread(self.store.put, key, _unfinished_content(wanted))
+
+    async def unfinished(self, *, kinds: Sequence[str]) -> list[Wanted]:
+        """Return what earlier sweeps meant to fetch and the archive lacks.
+
+        Lists of which nothing is lacking are removed.
+        """
+        prefix = f"sweeps/unfinished/{self.provider}/"
+        keys = await asyncio.to_thread(lambda: [found.key for found in self.store.list(prefix)])
+        lacking: list[Wanted] = []
+        for key in keys:
+            tasks = _read_unfinished(await asyncio.to_thread(self.store.get, key))
+            held = await asyncio.to_thread(
+                self.catalog.archived, self.provider, [task.task_id for task in tasks], kinds=kinds
+            )
+            missing = [task for task in tasks if task.task_id not in held]
+            if missing and not _too_old(key):
+                self._unfinished[key] = missing
+                lacking.extend(missing)
+            elif not self.dry_run:
+                for task in missing:
+                    self.report.add(self.repair(task, "lost", detail="not fetched in 31 days"))
+                await asyncio.to_thread(self.store.delete, key)
+        waiting = await asyncio.to_thread(self._in_spool, kinds)
+        return [task for task in lacking if task.task_id not in waiting]
+
+    async def forget_lost(self) -> None:
+        """Take what is lost for good off the lists of what is unfinished."""
+        lost = self.report.lost
+        for key, tasks in self._unfinished.items():
+            remaining = [task for task in tasks if task.task_id not in lost]
+            if not remaining:
+                await asyncio.to_thread(self.store.delete, key)
+            elif len(remaining) < len(tasks):
+                await asyncio.to_thread(self.store.put, key, _unfinished_content(remaining))
+
+    async def each(
+        self, tasks: Sequence[Wanted], fetch: Callable[[Wanted], Awaitable[Repair]], *, at_once: int
+    ) -> None:
+        """Fetch tasks, several at once, in order; report each.
+
+        One that fails does not stop the others, until so many have failed in a row that the
+        provider must be at fault.  Raises what `step` raises, after what is under way has ended.
+        """
+        remaining = iter(tasks)
+        done = failures = 0
+        stopped: Exception | None = None
+
+        async def work() -> None:
+            nonlocal done, failures, stopped
+            for task in remaining:
+                if stopped is not None:
+                    return
+                try:
+                    await self.step()
+                    repair = await self._fetched(task, fetch)
+                except Exception as exc:  # noqa: BLE001
+                    stopped = stopped or exc
+                    return
+                self.report.add(repair)
+                _tell(repair)
+                failures = failures + 1 if repair.outcome == "failed" else 0
+                done += 1
+                self.progress(done=done, total=len(tasks))
+                if failures >= _FAILURES_MAX:
+                    stopped = ProviderError(f"{failures} tasks failed in a row: {repair.detail}")
+
+        await asyncio.gather(*(work() for _ in range(min(at_once, len(tasks)))))
+        if stopped is not None:
+            raise stopped
+
+    async def _fetched(self, task: Wanted, fetch: Callable[[Wanted], Awaitable[Repair]]) -> Repair:
+        if self.dry_run:
+            return self.repair(task, "wanted")
+        try:
+            return await fetch(task)
+        except ProviderError as exc:
+            return self.repair(task, "failed", detail=str(exc))
+
+    def repair(self, task: Wanted, outcome: Any, *, detail: str | None = None) -> Repair:
+        """Return the report's line on a task."""
+        return Repair(
+            provider=self.provider,
+            task_id=task.task_id,
+            outcome=outcome,
+            how=task.path,
+            why=task.why,
+            tag=task.tag,
+            missing_seconds=task.missing_seconds,
+            detail=detail,
+        )
+
+    def _in_spool(self, kinds: Sequence[str]) -> set[str]:
+        """Return the tasks of which this machine's spool holds a callback, by its URL."""
+        if self._waiting is None:
+            self._waiting = set()
+            for head in _heads(self._spool_root):
+                delivery = envelope.decode(head, b"")
+                if delivery.provider == self.provider and delivery.kind in kinds:
+                    self._waiting.add(_task_id(delivery))
+            self._waiting.discard("")
+        return self._waiting
+
+
+class Sweep(Protocol):
+    """A provider's sweep: finds what is missing, and fetches it."""
+
+    async def __call__(self, session: Session) -> None:
+        """Sweep once."""
+        ...
+
+
+async def run(session: Session, sweep: Sweep) -> Summary:
+    """Run one sweep under its lease and write its report, however it ends.
+
+    Raises `LeaseHeld` before anything was done; `ProviderError`, `LeaseLost`, `SpoolUnavailable`
+    or `StoreError` where it could not go on.
+    """
+    async with session.leased(), session.caller:
+        try:
+            await session.sync()
+            await sweep(session)
+            await session.forget_lost()
+        except (ProviderError, SpoolUnavailable) as exc:
+            session.report.alarms.append(str(exc))
+            raise
+        finally:
+            await asyncio.to_thread(session.sink.close)
+            if not session.dry_run:
+                await asyncio.to_thread(session.report.write, session.store)
+    summary = session.report.summary()
+    metrics.last_sweep_seconds.labels(session.provider).set_to_current_time()
+    _log.info("swept", extra={**asdict(summary), "alarms": list(summary.alarms)})
+    return summary
+
+
+def _tell(repair: Repair) -> None:
+    if repair.outcome == "wanted":
+        return
+    level = logging.ERROR if repair.outcome in ("lost", "failed") else logging.INFO
+    _log.log(level, "repair", extra=asdict(repair))
+
+
+def _too_old(key: str) -> bool:
+    made_us = clock.id_time_us(key.rpartition("/")[2])
+    return clock.now_us() - made_us > _DAYS_BACK * 86_400_000_000
+
+
+def _unfinished_content(tasks: Sequence[Wanted]) -> bytes:
+    return orjson.dumps({"tasks": [asdict(task) for task in tasks]})
+
+
+def _read_unfinished(content: bytes) -> list[Wanted]:
+    return [Wanted(**task) for task in orjson.loads(content)["tasks"]]
+
+
+def _heads(root: Path) -> list[bytes]:
+    heads: list[bytes] = []
+    for found in spool.files(root):
+        try:
+            heads.extend(segment.heads(found.path))
+        except FileNotFoundError:
+            continue  # shipped meanwhile, so the archive has it
+    return heads
+
+
+def _task_id(delivery: envelope.Envelope) -> str:
+    if delivery.kind == "result":
+        return delivery.target.rpartition("/")[2]
+    return query_of(delivery.target).get("id", "")

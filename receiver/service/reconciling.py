@@ -1,0 +1,140 @@
+"""Callers and sweeps made from the settings."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+
+from receiver.caller import Caller
+from receiver.catalog import Catalog
+from receiver.config import Settings
+from receiver.errors import SettingsError
+from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
+from receiver.providers.conversation import Manners
+from receiver.reconciler import (
+    DataForSeoSweep,
+    DiffbotSweep,
+    OutscraperSweep,
+    Session,
+    Sweep,
+)
+from receiver.reconciler.session import Progress
+from receiver.reconciler.sink import Sink
+from receiver.service.parts import spool_root, tokens_of
+from receiver.store import Store
+
+_MANNERS: Mapping[str, Manners] = {
+    "dataforseo": dataforseo_api.ApiManners(),
+    "dataforapps": dataforseo_api.ApiManners(),
+    "diffbot": diffbot_api.ApiManners(),
+    "outscraper": outscraper_api.ApiManners(),
+}
+_NEEDS = {
+    "dataforseo": "RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD",
+    "dataforapps": "RECEIVER_DATAFORAPPS_LOGIN and RECEIVER_DATAFORAPPS_PASSWORD",
+    "diffbot": "RECEIVER_DIFFBOT_TOKEN",
+    "outscraper": "RECEIVER_OUTSCRAPER_API_KEYS",
+}
+
+
+def configured(settings: Settings) -> list[str]:
+    """Return the providers whose API credentials are set."""
+    return [provider for provider in PROVIDERS if _credentials(settings, provider) is not None]
+
+
+def caller_of(settings: Settings, provider: str) -> Caller:
+    """Return the caller of a provider's API.  Raises `SettingsError` without credentials."""
+    credentials = _credentials(settings, provider)
+    if credentials is None:
+        raise SettingsError(f"{provider}: set {_NEEDS[provider]}")
+    headers, secret_query = credentials
+    return Caller(
+        provider=provider,
+        base_url=getattr(settings, f"{provider}_url"),
+        manners=_MANNERS[provider],
+        headers=headers,
+        secret_query=secret_query,
+        timeout_seconds=settings.api_timeout_seconds,
+        body_bytes_max=int(settings.result_bytes_max),
+        inflated_bytes_max=int(settings.inflated_bytes_max),
+    )
+
+
+def sweep_of(settings: Settings, provider: str) -> Sweep:
+    """Return a provider's sweep; it remembers what it did, so keep it from pass to pass."""
+    own_urls = _own_urls(settings, provider)
+    if provider == "diffbot":
+        return DiffbotSweep(own_urls=own_urls, grace_seconds=settings.sweep_grace_seconds)
+    if provider == "outscraper":
+        return OutscraperSweep(grace_seconds=settings.sweep_grace_seconds)
+    return DataForSeoSweep(
+        families=getattr(settings, f"{provider}_families"),
+        tags=getattr(settings, f"{provider}_tags"),
+        own_urls=own_urls,
+        grace_seconds=settings.sweep_grace_seconds,
+    )
+
+
+def session_of(
+    settings: Settings,
+    provider: str,
+    store: Store,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Session:
+    """Return a session for one sweep."""
+    root = spool_root(settings)
+    more = {} if progress is None else {"progress": progress}
+    return Session(
+        provider=provider,
+        instance=settings.instance,
+        store=store,
+        catalog=catalog_of(settings, store),
+        caller=caller_of(settings, provider),
+        sink=Sink(
+            root,
+            instance=settings.instance,
+            batch_bytes=int(settings.batch_bytes),
+            batch_seconds=settings.batch_seconds,
+            spool_bytes_max=int(settings.spool_bytes_max),
+            disk_reserve_bytes=int(settings.disk_reserve_bytes),
+        ),
+        spool_root=root,
+        lease_seconds=settings.lease_seconds,
+        tasks_max=settings.sweep_tasks_max,
+        dry_run=dry_run,
+        **more,
+    )
+
+
+def catalog_of(settings: Settings, store: Store) -> Catalog:
+    """Return the catalog of an archive; each archive has a file of its own."""
+    name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
+    return Catalog(settings.catalog / f"{name}.sqlite", store)
+
+
+def _credentials(
+    settings: Settings, provider: str
+) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
+    """Return the headers and the query that let a call in, or None."""
+    if provider == "diffbot":
+        token = settings.diffbot_token
+        return None if token is None else ({}, {"token": token.get_secret_value()})
+    if provider == "outscraper":
+        keys = settings.outscraper_api_keys
+        return ({"X-API-KEY": keys[0].get_secret_value()}, {}) if keys else None
+    login = getattr(settings, f"{provider}_login")
+    password = getattr(settings, f"{provider}_password")
+    if login is None or password is None:
+        return None
+    pair = base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}, {}
+
+
+def _own_urls(settings: Settings, provider: str) -> list[str]:
+    """Return the pieces by which a registered URL is known to be ours: path and token."""
+    return [
+        f"/{provider}/{entrance.kind}/{token}"
+        for entrance in PROVIDERS[provider].entrances
+        for token in tokens_of(settings)
+    ]
