@@ -7,7 +7,6 @@ accepting, finish what is in flight, seal; what they left is shipped within
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -23,13 +22,12 @@ import receiver
 from receiver import clock, metrics, spool
 from receiver.admin import create_app
 from receiver.config import Settings
-from receiver.errors import LeaseHeld, StoreError, StoreRefused
+from receiver.errors import StoreError, StoreRefused
 from receiver.loop import repeat
-from receiver.reconciler import Sweep, run
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
 from receiver.service.process import ServerProcess
-from receiver.service.reconciling import configured, session_of, sweep_of
+from receiver.service.reconciling import Sweeper
 from receiver.shipper import Shipped
 from receiver.spool.lag import Lag
 
@@ -39,6 +37,9 @@ _SHIP_SECONDS = 0.2
 _MEASURE_SECONDS = 1.0
 _CHECK_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
+# Long enough to seal what was fetched; a report that waits for S3 is given up.
+_SWEEP_END_SECONDS = 3.0
+_EXAMPLE = '{"status_code":20000,"tasks":[{"id":"task-1","status_code":20000}]}'
 
 
 class _AdminServer(uvicorn.Server):
@@ -58,6 +59,7 @@ class Parent:
         tokens_of(settings)  # made here, once, before every server process asks for it
         self._store = store_of(settings)
         self._shipper = shipper_of(settings, self._store)
+        self._sweeper = Sweeper(settings, self._store)
         self._lag = Lag(self._root)
         self._instance = metrics.Instance()
         self._servers: dict[int, ServerProcess] = {}
@@ -67,7 +69,6 @@ class Parent:
         self._interrupted = False
         self._ships_until: float | None = None
         self._last_ship: dict[str, Any] | None = None
-        self._last_sweeps: dict[str, Any] = {}
         self._measured: dict[str, Any] = {}
 
     async def run(self) -> int:
@@ -88,12 +89,13 @@ class Parent:
         ]
         passes = [asyncio.create_task(self._repeat("measure", self._measure, _MEASURE_SECONDS))]
         shipping = asyncio.create_task(self._repeat("ship", self._ship, _SHIP_SECONDS))
-        sweeping = self._start_sweeps()
+        sweeping = self._sweeper.start(self._repeat)
         await self._announce(listener, admin_listener)
         await self._stop.wait()
         for task in sweeping:
             task.cancel()  # a sweep can be stopped anywhere; the next one goes on
-        await asyncio.gather(*sweeping, return_exceptions=True)
+        if sweeping:
+            await asyncio.wait(sweeping, timeout=_SWEEP_END_SECONDS)
         await self._end(watching, shipping, listener)
         await asyncio.gather(*passes)
         admin.should_exit = True
@@ -173,27 +175,6 @@ class Parent:
         await asyncio.to_thread(
             self._shipper.ship, self._root, stop=self._too_late, shipped=self._shipped
         )
-
-    def _start_sweeps(self) -> list["asyncio.Task[None]"]:
-        """Sweep each provider whose credentials are set, on its interval."""
-        return [
-            asyncio.create_task(
-                self._repeat(
-                    f"sweep-{provider}",
-                    functools.partial(self._sweep, provider, sweep_of(self._settings, provider)),
-                    getattr(self._settings, f"{provider}_sweep_seconds"),
-                )
-            )
-            for provider in configured(self._settings)
-        ]
-
-    async def _sweep(self, provider: str, sweep: Sweep) -> None:
-        try:
-            summary = await run(session_of(self._settings, provider, self._store), sweep)
-        except LeaseHeld as exc:
-            _log.debug("another instance sweeps", extra={"detail": str(exc)})
-        else:
-            self._last_sweeps[provider] = asdict(summary)
 
     def _too_late(self) -> bool:
         return self._ships_until is not None and time.monotonic() > self._ships_until
@@ -300,7 +281,7 @@ class Parent:
             "server_processes": sorted(self._servers),
             **self._measured,
             "last_ship": self._last_ship,
-            "last_sweeps": self._last_sweeps,
+            "last_sweeps": self._sweeper.last,
         }
 
 
@@ -318,7 +299,7 @@ def _welcome(settings: Settings, base: str) -> str:
             "URLs to register:",
             *(f"  {url['provider']:<11} {url['parameter']:<13} {url['url']}" for url in urls),
             "Try it:",
-            f'  curl -d \'{{"status_code":20000,"tasks":[{{"id":"task-1"}}]}}\' \'{example}\'',
+            f"  curl -d '{_EXAMPLE}' '{example}'",
         ]
     )
 

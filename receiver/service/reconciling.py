@@ -1,13 +1,18 @@
 """Callers and sweeps made from the settings."""
 
+import asyncio
 import base64
+import functools
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
-from receiver.errors import SettingsError
+from receiver.errors import LeaseHeld, SettingsError
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
 from receiver.reconciler import (
@@ -16,11 +21,19 @@ from receiver.reconciler import (
     OutscraperSweep,
     Session,
     Sweep,
+    run,
 )
 from receiver.reconciler.session import Progress
 from receiver.reconciler.sink import Sink
 from receiver.service.parts import spool_root, tokens_of
 from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+# Name, pass and interval in seconds of something to repeat.
+Repeat: TypeAlias = Callable[
+    [str, Callable[[], Awaitable[object]], float], Coroutine[Any, Any, None]
+]
 
 _MANNERS: Mapping[str, Manners] = {
     "dataforseo": dataforseo_api.ApiManners(),
@@ -111,6 +124,36 @@ def catalog_of(settings: Settings, store: Store) -> Catalog:
     """Return the catalog of an archive; each archive has a file of its own."""
     name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
     return Catalog(settings.catalog / f"{name}.sqlite", store)
+
+
+class Sweeper:
+    """Sweeps each provider whose credentials are set, on its interval."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self.last: dict[str, Any] = {}
+
+    def start(self, repeat: Repeat) -> list["asyncio.Task[None]"]:
+        """Begin to repeat the sweeps; cancelling a task ends its sweep in good order."""
+        return [
+            asyncio.create_task(
+                repeat(
+                    f"sweep-{provider}",
+                    functools.partial(self._sweep, provider, sweep_of(self._settings, provider)),
+                    getattr(self._settings, f"{provider}_sweep_seconds"),
+                )
+            )
+            for provider in configured(self._settings)
+        ]
+
+    async def _sweep(self, provider: str, sweep: Sweep) -> None:
+        try:
+            summary = await run(session_of(self._settings, provider, self._store), sweep)
+        except LeaseHeld as exc:
+            _log.debug("another instance sweeps", extra={"detail": str(exc)})
+        else:
+            self.last[provider] = asdict(summary)
 
 
 def _credentials(

@@ -117,7 +117,11 @@ class DirectoryStore:
                 if reaches and (key > after or after.startswith(key)):
                     yield from self._walk(prefix, after, key[:-1])
             elif key.startswith(prefix) and key > after:
-                yield Listed(key, entry.stat().st_size)
+                try:
+                    size = entry.stat().st_size
+                except FileNotFoundError:
+                    continue  # deleted since
+                yield Listed(key, size)
 
 
 def _etag(content: bytes) -> str:
@@ -125,5 +129,6 @@ def _etag(content: bytes) -> str:
 
 
 def _error(exc: OSError, what: str) -> StoreError:
-    kind = StoreRefused if isinstance(exc, PermissionError | NotADirectoryError) else StoreError
+    lasting = PermissionError | NotADirectoryError | FileExistsError
+    kind = StoreRefused if isinstance(exc, lasting) else StoreError
     return kind(f"{what}: {exc.strerror or exc}")

@@ -46,7 +46,6 @@ _CHECKSUM_REFUSALS = {
     "InvalidRequest",
     "XAmzContentSHA256Mismatch",
 }
-_PASSING = {"ExpiredToken"}  # credentials renew themselves while the service runs
 
 
 class S3Store:
