@@ -47,8 +47,10 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) -> None:
     """Serve until told to stop, or until the parent is gone."""
-    # Ctrl-C on a terminal reaches every process of the group; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group; the parent decides
+    # what they mean, for an end at once would skip the drain.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, channel))
 
@@ -70,9 +72,6 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
     writer.write(orjson.dumps({"ready": spool.process}) + b"\n")
     reporting = asyncio.create_task(_report(door, writer))
     stopping = asyncio.create_task(_stop_when_told(reader, door, server))
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGTERM, lambda: setattr(server, "should_exit", True)
-    )
     await serving
     stopping.cancel()
     await spool.close()

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
 _MEASURE_SECONDS = 1.0
 
-_Waiting = tuple[bytes, Sequence[bytes], "asyncio.Future[None]"]
+_Waiting = tuple[bytes, Sequence[bytes], int, "asyncio.Future[None]"]
 
 
 class Spool:
@@ -52,6 +52,7 @@ class Spool:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._gathering: list[_Waiting] = []
         self._committing = False
+        self._unsettled_bytes = 0
         self._failure: str | None = None
         self._room = self._measure_room()
         self._left = self._room.left
@@ -81,8 +82,10 @@ class Spool:
         It fails with `SpoolUnavailable` if that did not come about.
         """
         future = self._loop.create_future()
-        self._gathering.append((head, chunks, future))
-        self._left -= segment.HEADER_BYTES + len(head) + body_bytes
+        record_bytes = segment.HEADER_BYTES + len(head) + body_bytes
+        self._gathering.append((head, chunks, record_bytes, future))
+        self._left -= record_bytes
+        self._unsettled_bytes += record_bytes
         if not self._committing:
             self._committing = True
             # At the end of this turn of the loop, so that all of its requests share the sync.
@@ -104,7 +107,8 @@ class Spool:
         self._work.put(lambda: self._commit(group))
 
     def _settle(self, group: list[_Waiting], failure: OSError | None) -> None:
-        for _, _, future in group:
+        for _, _, record_bytes, future in group:
+            self._unsettled_bytes -= record_bytes
             if future.done():
                 continue  # the request was cancelled
             if failure is None:
@@ -123,7 +127,8 @@ class Spool:
 
     def _measured(self, room: tree.Room, *, mended: bool) -> None:
         self._room = room
-        self._left = room.left
+        # What is not settled was not on the disk yet when it was measured.
+        self._left = room.left - self._unsettled_bytes
         if mended:
             self._failure = None
 
@@ -141,7 +146,7 @@ class Spool:
 
     def _commit(self, group: list[_Waiting]) -> None:
         buffers: list[bytes] = []
-        for head, chunks, _ in group:
+        for head, chunks, _, _ in group:
             buffers.append(segment.frame(self._writer.marker, head, chunks))
             buffers.extend(chunks)
         began = time.perf_counter()

@@ -1,5 +1,6 @@
 """What every process knows of a spool: its files, which of them are ready, and the room left."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from receiver import clock, disk, segment
 
+PROBE = "probe"
 _LOCK = "lock"
 _UNBORN = ".new-"
 
@@ -55,13 +57,14 @@ def claim(root: Path) -> tuple[Path, int]:
 
 def directories(root: Path) -> list[Path]:
     """Return the process directories of a spool, oldest first; ``root`` may also be one itself."""
-    if any(root.glob(f"*{segment.SEALED}")) or (root / _LOCK).exists():
-        return [root]
     try:
-        found = [entry for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+        found = list(os.scandir(root))
     except FileNotFoundError:
         return []
-    return sorted(Path(entry.path) for entry in found if not entry.name.startswith("."))
+    if any(entry.name == _LOCK or entry.name.endswith(segment.SUFFIXES) for entry in found):
+        return [root]
+    visible = (entry for entry in found if not entry.name.startswith("."))
+    return sorted(Path(entry.path) for entry in visible if entry.is_dir(follow_symlinks=False))
 
 
 def writer_lives(directory: Path) -> bool:
@@ -136,8 +139,9 @@ def _bury(directory: Path) -> None:
         if lock is None:
             return
         try:
-            for path in directory.glob(f"*{segment.OPEN}"):
-                if path.stat().st_size == 0:
+            for path in directory.iterdir():
+                begun = path.suffix == segment.OPEN and path.stat().st_size == 0
+                if begun or path.name.lstrip(".").startswith(PROBE):
                     path.unlink()
             if all(path.name == _LOCK for path in directory.iterdir()):
                 (directory / _LOCK).unlink(missing_ok=True)
@@ -156,10 +160,10 @@ def room(root: Path, *, bytes_max: int, reserve_bytes: int) -> Room:
     """
     used = 0
     for directory in directories(root):
-        try:
-            used += sum(entry.stat().st_size for entry in os.scandir(directory))
-        except FileNotFoundError:
-            continue
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            for entry in os.scandir(directory):
+                with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
+                    used += entry.stat().st_size
     volume = os.statvfs(root)
     free = volume.f_bavail * volume.f_frsize - reserve_bytes
     if free < bytes_max - used:

@@ -79,7 +79,7 @@ class Writer:
 
     def probe(self) -> None:
         """Raise `OSError` unless the directory takes a small file and syncs it."""
-        path = self.directory / "probe"
+        path = self.directory / tree.PROBE
         disk.write_durably(path, bytes(4096))
         path.unlink()
 
