@@ -52,7 +52,7 @@ class Guard:
         """Look where a request of DataForSEO comes from.
 
         Off unless asked for: the provider's list of addresses has changed before, and an address
-        proves little (providers.md §1.6).
+        proves little.
         """
         if self._sources_mode == "off" or provider != "dataforseo" or self._is_source(peer):
             return

@@ -50,6 +50,6 @@ def create_app(*, unready: Callable[[], str | None], version: str) -> Starlette:
         ],
         exception_handlers={404: not_found},
     )
-    # A redirect counts as a failed callback (providers.md §1.5).
+    # A redirect counts as a failed callback (docs.dataforseo.com/v3/serp/tasks_ready).
     app.router.redirect_slashes = False
     return app

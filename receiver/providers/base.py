@@ -89,7 +89,8 @@ _ENCODED_ONLY = re.compile(r"(?:[A-Za-z0-9._~*+-]|%[0-9A-Fa-f]{2})*\Z")
 def undo_second_encoding(value: str) -> str:
     """Decode a parameter once more if it was encoded twice.
 
-    A provider encodes the tag and then, perhaps, the whole URL again (providers.md §1.2).  A text
+    DataForSEO encodes the tag, and then "special characters" of the whole URL; whether `%` is one
+    its docs do not say (docs.dataforseo.com/v3/serp/google/organic/task_post).  A text
     that was encoded once and still consists of nothing but unreserved characters and escapes is
     taken for one that was encoded twice.
     """

@@ -2,7 +2,7 @@
 
 Both brands share hosts' paths, envelope and manners (docs.dataforseo.com/v3, docs.dataforapps.com).
 A postback is a POST of the task's result, gzip, in the envelope of the matching task_get; a
-pingback is a GET that says no more than that a task is done (providers.md §1.2, §1.3).
+pingback is a GET that says no more than that a task is done.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Conversations with DataForSEO's and DataForApps' API v3.
 
 Success is judged by `tasks[].status_code`, never by HTTP: nearly everything is HTTP 200
-(docs.dataforseo.com/v3/appendix/errors; providers.md §1.1, §1.16).
+(docs.dataforseo.com/v3/appendix/errors).
 """
 
 import re
@@ -51,7 +51,7 @@ _RESULT = re.compile(rb'(?<!\\)"result"\s*:')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiManners:
-    """What the API allows (providers.md §1.17)."""
+    """What the API allows (docs.dataforseo.com/v3, "Rate limits"; the pages of each list)."""
 
     calls_per_minute: Mapping[str, int] = field(
         default_factory=lambda: {"general": 1900, "tasks_ready": 20, "status": 10, "id_list": 10}
@@ -104,7 +104,7 @@ class Collected:
 
 
 def tasks_ready(family: str) -> Conversation[list[Ready]]:
-    """List at most a thousand finished tasks of a family (providers.md §1.8, §1.9)."""
+    """List at most a thousand finished tasks of a family (docs.dataforseo.com/v3/serp/tasks_ready)."""
     reply = yield Call(path=f"/v3/{family}/tasks_ready", family="tasks_ready")
     return list(filter(None, (_ready(row) for row in _rows(reply))))
 
@@ -122,7 +122,7 @@ def task_get(path: str) -> Conversation[Collected]:
 def errors(
     api: str, function: str, *, since: str, until: str
 ) -> Conversation[list[Mapping[str, Any]]]:
-    """List an API's failed calls of one function, all pages (providers.md §1.11)."""
+    """List an API's failed calls of one function, all pages (docs.dataforseo.com/v3/serp/errors)."""
     found: list[Mapping[str, Any]] = []
     while True:
         query = {
@@ -150,7 +150,7 @@ def force_stop(ids: Sequence[str]) -> Conversation[dict[str, str]]:
 
 
 def status() -> Conversation[list[Mapping[str, Any]]]:
-    """Return the state of each API and endpoint (providers.md §1.14)."""
+    """Return the state of each API and endpoint (docs.dataforseo.com/v3/appendix/status)."""
     reply = yield Call(path="/v3/appendix/status", family="status")
     return list(_rows(reply))
 
@@ -232,7 +232,8 @@ def _ready(row: Mapping[str, Any]) -> Ready | None:
     endpoints = {
         name.removeprefix("endpoint").removeprefix("_"): path
         for name, path in row.items()
-        # Remote text: it must stay on this API and mean this task (providers.md §1.9).
+        # Remote text: it must stay on this API and mean this task; a sample of
+        # the docs shows an endpoint with another id.
         if name.startswith("endpoint") and isinstance(path, str)
         if path.startswith("/v3/") and path.endswith("/" + task_id) and ".." not in path
     }
@@ -261,7 +262,7 @@ def _first_task(reply: Reply) -> tuple[_Task | None, int, str]:
 
 
 def _state(code: int) -> State:
-    """Say what a task's code means for its result (providers.md §1.10, §1.16)."""
+    """Say what a task's code means for its result (docs.dataforseo.com/v3/appendix/errors)."""
     if 20000 <= code < 30000 or code in (40101, 40102, 40103):
         return "done"  # 401xx here: final and without data, which is an answer too
     if code in (40601, 40602, 40402):

@@ -2,7 +2,7 @@
 
 A POST of the job's metadata, one object; the engine speaks HTTP/1.0 and begins the body with
 blank lines, and some of its strings are not escaped, so a body may be no JSON at all while its
-header still names the job (providers.md §2.2).
+header still names the job (`PingServer.cpp` of Gigablast, the engine that ran the service).
 """
 
 from urllib.parse import quote
@@ -58,7 +58,7 @@ class Diffbot:
 
 
 def _key(job: _Job, name: str, status: int | str | None) -> str:
-    """Tell rounds, restarts and namesakes apart (providers.md §2.3).
+    """Tell rounds, restarts and namesakes apart; a notification has no id of its own.
 
     `currentTime` and the counters change from call to call, so they stay out.
     """

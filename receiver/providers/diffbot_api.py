@@ -1,4 +1,4 @@
-"""Conversations with Diffbot's crawl and bulk API (docs.diffbot.com; providers.md §2.4).
+"""Conversations with Diffbot's crawl and bulk API (docs.diffbot.com, "Manage Crawl Job").
 
 One list has all jobs of a token, crawl and bulk.  Errors carry their code as a number or a string,
 and an unknown name is HTTP 500 "no collection record.", which is no fault of the server's.
@@ -13,7 +13,8 @@ import msgspec
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, Conversation, Reply, Verdict
 
-# A job in one of these states has told, or should have told, its webhook (providers.md §2.4).
+# A job in one of these states has told, or should have told, its webhook
+# (docs.diffbot.com, "jobStatus").
 TOLD = frozenset({1, 2, 3, 4, 5, 9, 10, 11})
 
 

@@ -2,7 +2,7 @@
 
 A POST of a notification, not of the data: id, status, where to fetch.  It may be signed with
 `X-Hub-Signature-256`, an HMAC-SHA256 of the raw body with the account's API key
-(outscraper.com, "How to verify webhook request", 2026-04-08; providers.md §3.3).
+(outscraper.com, "How to verify webhook request", 2026-04-08).
 """
 
 import msgspec

@@ -1,4 +1,4 @@
-"""Conversations with Outscraper's API (OpenAPI 0.4.3; providers.md §3.4 to 3.7)."""
+"""Conversations with Outscraper's API (its OpenAPI description 0.4.3)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
