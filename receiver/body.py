@@ -1,8 +1,8 @@
 """A body as it came over the wire, and the text or bytes that it holds.
 
 Gzip is known by its first two bytes, never by a header: providers and proxies set and drop
-`Content-Encoding` at will, as users of DataForSEO report.  Inflating is done in steps and bounded, so ten
-megabytes that would become ten gigabytes cost no more memory than any other body.
+`Content-Encoding` at will, as users of DataForSEO report.  Inflating is done in steps and bounded,
+so ten megabytes that would become ten gigabytes cost no more memory than any other body.
 """
 
 import codecs

@@ -140,6 +140,8 @@ class Shipper:
         key, content = objects.index()
         self._store.put(key, content)
         found.path.unlink()
+        for provider, reason in objects.invalid:
+            metrics.invalid.labels(provider, reason).inc()
         return self._count(found, objects.records, sent + len(content), len(damages), began)
 
     def _add_records(self, found: spool.Found, objects: SegmentObjects) -> list[segment.Damage]:
@@ -174,9 +176,6 @@ class Shipper:
             _log.exception("not recognised", extra={"delivery_id": delivery.delivery_id})
             recognised = Recognised(invalid="not_recognised")
         objects.add(delivery, body, recognised)
-        invalid = body.invalid or recognised.invalid
-        if invalid:
-            metrics.invalid.labels(delivery.provider, invalid).inc()
 
     def _count(
         self, found: spool.Found, records: int, sent: int, quarantined: int, began: float

@@ -152,6 +152,13 @@ class SegmentObjects:
         """How many records were added."""
         return len(self._entries)
 
+    @property
+    def invalid(self) -> list[tuple[str, str]]:
+        """Provider and reason of every record that is not as expected."""
+        return [
+            (entry["provider"], entry["invalid"]) for entry in self._entries if entry["invalid"]
+        ]
+
     def add(self, envelope: Envelope, body: Body, recognised: Recognised) -> None:
         """Add a record; its position is the order of these calls."""
         if self._first_at_us is None:

@@ -104,7 +104,10 @@ class Collected:
 
 
 def tasks_ready(family: str) -> Conversation[list[Ready]]:
-    """List at most a thousand finished tasks of a family (docs.dataforseo.com/v3/serp/tasks_ready)."""
+    """List at most a thousand finished tasks of a family.
+
+    The list has no pages and holds three days (docs.dataforseo.com/v3/serp/tasks_ready).
+    """
     reply = yield Call(path=f"/v3/{family}/tasks_ready", family="tasks_ready")
     return list(filter(None, (_ready(row) for row in _rows(reply))))
 
@@ -122,7 +125,10 @@ def task_get(path: str) -> Conversation[Collected]:
 def errors(
     api: str, function: str, *, since: str, until: str
 ) -> Conversation[list[Mapping[str, Any]]]:
-    """List an API's failed calls of one function, all pages (docs.dataforseo.com/v3/serp/errors)."""
+    """List an API's failed calls of one function, all pages.
+
+    Seven days are kept, one by older pages (docs.dataforseo.com/v3/serp/errors).
+    """
     found: list[Mapping[str, Any]] = []
     while True:
         query = {
