@@ -15,6 +15,8 @@ install: $(INSTALLED) ## make .venv with the command receiver in it
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# The official client of DataForSEO pins an urllib3 that boto3 has outgrown; it runs with this one.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps dataforseo-client
 	@touch $@
 
 run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URLs to register

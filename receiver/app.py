@@ -152,7 +152,8 @@ class Door:
                 return await self._chunks(receive, holding)
         except TimeoutError as exc:
             detail = f"the body took over {self._limits.body_seconds_max:g} s"
-            raise Rejected("body_too_slow", detail, status=408) from exc
+            # Whose fault it is cannot be told, so it is taken for ours: the callback must be kept.
+            raise Rejected("body_too_slow", detail, status=503) from exc
 
     async def _chunks(self, receive: Receive, holding: "_Holding") -> list[bytes]:
         chunks = []

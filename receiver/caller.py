@@ -30,19 +30,43 @@ _RETRY_SECONDS_MAX = 30.0
 # A minute of the provider's may begin a little before ours.
 _WINDOW_SECONDS = 62.0
 _BUSY_SECONDS_MAX = 900.0
+# The call never left, so making it again does nothing twice.
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class _Cut(aiohttp.ClientError):
+    """A connection was lost after the call had been sent."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a call by itself: that would be neither paced nor wanted."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        raise _Cut from exc
 
 
 class Pace:
-    """Keeps calls within so many a minute for each family, counted over any 62 seconds."""
+    """Keeps calls within so many a minute for each family, counted over any 62 seconds.
+
+    With ``calls_per_second``, calls of all families also keep their distance from each other.
+    """
 
     def __init__(
         self,
         calls_per_minute: Mapping[str, int],
         *,
+        calls_per_second: float | None = None,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._limits = calls_per_minute
+        self._distance = 0.0 if calls_per_second is None else 1.0 / calls_per_second
+        self._next = 0.0
         self._now = now
         self._sleep = sleep
         self._made: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
@@ -57,8 +81,13 @@ class Pace:
                 made.popleft()
             if len(made) < self._limits[name]:
                 made.append(now)
-                return
+                break
             await self._sleep(made[0] + _WINDOW_SECONDS - now)
+        if self._distance:
+            at = max(now, self._next)
+            self._next = at + self._distance
+            if at > now:
+                await self._sleep(at - now)
 
 
 class Caller:
@@ -87,7 +116,12 @@ class Caller:
         self._body_bytes_max = body_bytes_max
         self._inflated_bytes_max = inflated_bytes_max
         self._sleep = sleep
-        self._pace = Pace(manners.calls_per_minute, now=now, sleep=sleep)
+        self._pace = Pace(
+            manners.calls_per_minute,
+            calls_per_second=manners.calls_per_second,
+            now=now,
+            sleep=sleep,
+        )
         self._places = asyncio.Semaphore(manners.simultaneous)
 
     async def __aenter__(self) -> Self:
@@ -100,6 +134,7 @@ class Caller:
                 total=None, sock_connect=10.0, sock_read=self._timeout_seconds
             ),
             trust_env=False,
+            middlewares=(_once,),
         )
         return self
 
@@ -139,8 +174,13 @@ class Caller:
                     await self._pace.wait(call.family)
                     reply = await self._make(call)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+                name = type(exc.__cause__ or exc).__name__
+                unsent = isinstance(exc, _UNSENT)
+                if call.once and not unsent:
+                    what = f"got no answer ({name}); it may have been carried out"
+                    raise self._error(call, f"{what}, so it is not repeated") from None
                 if attempt >= _ATTEMPTS_MAX:
-                    raise self._error(call, f"cannot be reached ({type(exc).__name__})") from None
+                    raise self._error(call, f"cannot be reached ({name})") from None
                 await self._sleep(_backoff(attempt))
                 continue
             verdict = self._manners.judge(reply)
@@ -150,7 +190,7 @@ class Caller:
                 attempt -= 1
                 waited += self._manners.busy_seconds
                 await self._sleep(self._manners.busy_seconds * random.uniform(1.0, 1.1))  # noqa: S311
-            elif verdict == "busy" or attempt >= _ATTEMPTS_MAX:
+            elif verdict == "busy" or attempt >= _ATTEMPTS_MAX or call.once:
                 raise self._error(call, f"keeps answering that it is {verdict}")
             else:
                 await self._sleep(_backoff(attempt))

@@ -20,12 +20,13 @@ from pathlib import Path
 import msgspec
 from isal import isal_zlib
 
-from receiver.errors import NotFound
+from receiver.errors import NotFound, StoreError
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READS_AT_ONCE = 16
 _BATCH = 64
 _SCHEMA = """
@@ -119,15 +120,28 @@ class Catalog:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Open the file; build it again where it turns out to be damaged.
+
+        Raises `StoreError` where it cannot be used at this moment.
+        """
         try:
-            database = self._connect()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                database = self._connect()
+            except (sqlite3.DatabaseError, _OtherFormat) as exc:
+                if not _is_useless(exc):
+                    raise
+                self._forget(exc)
+                database = self._connect()
+            with closing(database):
+                yield database
         except sqlite3.DatabaseError as exc:
-            _log.warning("catalog is damaged and built again", extra={"error": str(exc)})
-            self._forget()
-            database = self._connect()
-        with closing(database):
-            yield database
+            if _is_useless(exc):
+                # Damage that only reading found; who asked has to begin anew, with `sync`.
+                self._forget(exc)
+            raise StoreError(f"the catalog {self._path} failed: {exc}") from exc
+        except OSError as exc:
+            raise StoreError(f"cannot make {self._path.parent}: {exc.strerror}") from exc
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=60.0)
@@ -137,7 +151,7 @@ class Catalog:
             database.execute("PRAGMA synchronous = OFF")
             (known,) = database.execute("PRAGMA user_version").fetchone()
             if known not in (0, _FORMAT):
-                raise sqlite3.DatabaseError(f"format {known}")
+                raise _OtherFormat(f"format {known}")
             database.executescript(_SCHEMA)
             database.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:
@@ -145,7 +159,8 @@ class Catalog:
             raise
         return database
 
-    def _forget(self) -> None:
+    def _forget(self, why: Exception) -> None:
+        _log.warning("catalog is damaged and built again", extra={"error": str(why)})
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
@@ -180,6 +195,16 @@ class Catalog:
         except NotFound:
             return None  # removed by a lifecycle rule since it was listed
         return [_ENTRY.decode(line) for line in isal_zlib.decompress(content, 31).splitlines()]
+
+
+class _OtherFormat(Exception):
+    """The file was written by another version."""
+
+
+def _is_useless(exc: Exception) -> bool:
+    """Say whether a file must be built again; one that is only busy or unreachable must not."""
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(exc, _OtherFormat) or code in _DAMAGED
 
 
 def _batches(keys: Iterator[str]) -> Iterator[list[str]]:

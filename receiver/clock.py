@@ -4,6 +4,7 @@ Times are whole microseconds since 1970, UTC.  Ids are UUIDv7 (RFC 9562 §5.7): 
 time they were made, and give away their day, so a key can be computed from an id alone.
 """
 
+import functools
 import os
 import random
 import time
@@ -40,11 +41,21 @@ def id_time_us(identifier: str) -> int:
 def rfc3339(at_us: int) -> str:
     """Return a moment as RFC 3339 text in UTC with microseconds."""
     seconds, microseconds = divmod(at_us, 1_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{microseconds:06d}Z"
+    return f"{_second(seconds)}.{microseconds:06d}Z"
 
 
 def partition(at_us: int) -> tuple[str, str]:
     """Return the day and the hour (UTC) that a moment falls in, as partition values."""
-    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    return _hour(at_us // 3_600_000_000)
+
+
+# Thousands of callbacks share a second, and more an hour.
+@functools.lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@functools.lru_cache(maxsize=64)
+def _hour(hours: int) -> tuple[str, str]:
+    moment = datetime.fromtimestamp(hours * 3600, UTC)
     return f"{moment:%Y-%m-%d}", f"{moment:%H}"

@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     )
     catalog: Path = Field(Path("data/catalog"), description="directory of the index's cache")
     body_bytes_max: Bytes = Field(ByteSize(64 << 20), description="largest body taken; 413 above")
-    body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 408 above")
+    body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 503 above")
     head_bytes_max: Bytes = Field(
         ByteSize(128 << 10), description="largest request line and headers together; 431 above"
     )

@@ -89,4 +89,6 @@ class Guard:
             address = ipaddress.ip_address(peer or "")
         except ValueError:
             return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped  # as a proxy that listens on both writes it
         return any(address in network for network in self._sources)

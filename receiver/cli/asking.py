@@ -44,7 +44,9 @@ def hold(settings: config.Settings, provider: str, conversation: Conversation[T]
 def masked(settings: config.Settings, rows: Rows) -> list[dict[str, Any]]:
     """Replace every secret in force by stars, wherever a provider repeats it."""
     text = orjson.dumps(list(rows)).decode()
-    for secret in {*settings.known_secrets(), *tokens_of(settings)}:
+    # The longest first: one may be the beginning of another.
+    secrets = {*settings.known_secrets(), *tokens_of(settings)}
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     masked: list[dict[str, Any]] = orjson.loads(text)
     return masked
@@ -108,7 +110,7 @@ def ids_options(command: Any) -> Any:
     command = click.option(
         "--from",
         "source",
-        type=click.Path(path_type=Path, allow_dash=True),
+        type=click.Path(path_type=Path, allow_dash=True, exists=True, dir_okay=False),
         help="Read ids from a file, or - for standard input.",
     )(command)
     return click.argument("ids", nargs=-1, metavar="[ID]…")(command)

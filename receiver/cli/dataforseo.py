@@ -144,10 +144,9 @@ def _add_errors(group: click.Group, provider: str) -> None:
         families = getattr(settings, f"{provider}_families")
         names = [name] if name else list(dict.fromkeys(f.partition("/")[0] for f in families))
         now = datetime.now(UTC)
-        since, until = (
-            moment.strftime("%Y-%m-%d %H:%M:%S +00:00")
-            for moment in (now - timedelta(hours=hours), now)
-        )
+        # Clocks differ, and the provider refuses what is a second older than its window.
+        span = (now - timedelta(hours=hours) + timedelta(minutes=5), now + timedelta(minutes=5))
+        since, until = (moment.strftime("%Y-%m-%d %H:%M:%S +00:00") for moment in span)
         rows = [
             row
             for api in names

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 from receiver import config, disk, spool
 from receiver.cli.output import output_option, print_rows
 from receiver.errors import ReceiverError
-from receiver.service import parts
+from receiver.providers import PROVIDERS
+from receiver.service import parts, reconciling
 from receiver.store import Check
 
 
@@ -81,17 +82,20 @@ def check(output: str) -> int:
     print_rows(rows, output=output, columns=("check", "result", "detail", "mend"))
     if any(check.refused for check in checks):
         return 3
-    unreachable = any(check.name.startswith("archive") and not check.good for check in checks)
+    outside = ("archive", *(f"{provider} API" for provider in PROVIDERS))
+    unreachable = any(check.name.startswith(outside) and not check.good for check in checks)
     return 4 if unreachable else int(not all(check.good for check in checks))
 
 
 def _checks(settings: config.Settings) -> Iterator[Check]:
     yield Check("settings", True, "read")
     yield _check_tokens(settings)
-    yield _check_spool(settings)
-    yield _check_disk(settings)
+    yield (spooling := _check_spool(settings))
+    if spooling.good:
+        yield _check_disk(settings)
     yield _check_clock()
     yield from parts.store_of(settings).checks()
+    yield from reconciling.checks(settings)
 
 
 def _check_tokens(settings: config.Settings) -> Check:

@@ -1,5 +1,6 @@
 """`receiver spool`: look into a spool."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,13 @@ def _root(ctx: click.Context) -> Path:
 @output_option
 @click.pass_context
 def ls(ctx: click.Context, output: str) -> None:
-    """List the segments: state, size, and whether they are ready to ship."""
+    """List the segments: state, size, and whether they are ready to ship.
+
+    \b
+    Examples:
+      receiver spool ls
+      receiver spool ls --output json
+    """
     rows = [
         {
             "segment": found.name,
@@ -62,7 +69,13 @@ def ls(ctx: click.Context, output: str) -> None:
 @output_option
 @click.pass_context
 def verify(ctx: click.Context, output: str) -> int:
-    """Read every record and check it; exit with 1 if there is damage."""
+    """Read every record and check it; exit with 1 if there is damage.
+
+    \b
+    Examples:
+      receiver spool verify
+      receiver spool --spool /mnt/old/spool verify --output json
+    """
     rows = [_verified(found) for found in spools.files(_root(ctx))]
     columns = ("segment", "state", "records", "torn_bytes", "damaged_parts", "damaged_bytes")
     print_rows(rows, output=output, columns=columns)
@@ -72,7 +85,7 @@ def verify(ctx: click.Context, output: str) -> int:
 def _verified(found: spools.Found) -> dict[str, Any]:
     row: dict[str, Any] = {"segment": found.name, "state": _STATES[found.path.suffix]}
     records = torn = parts = damaged = 0
-    for part in segment.read(found.path):
+    for part in _parts(found.path):
         if isinstance(part, segment.Record):
             records += 1
         elif isinstance(part, segment.Torn):
@@ -93,7 +106,14 @@ def _verified(found: spools.Found) -> dict[str, Any]:
 @click.option("--raw", metavar="DELIVERY_ID", help="Write this delivery's body, as it came.")
 @click.pass_context
 def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
-    """Print the records of segments, all of them by default, as JSON Lines without bodies."""
+    """Print the records of segments, all of them by default, as JSON Lines without bodies.
+
+    \b
+    Examples:
+      receiver spool cat
+      receiver spool cat data/spool/0192…/0192…-3.seg
+      receiver spool cat --raw 0192… > body
+    """
     files = paths or tuple(found.path for found in spools.files(_root(ctx)))
     for delivery in _deliveries(files):
         if raw is None:
@@ -109,9 +129,17 @@ def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
 
 def _deliveries(files: tuple[Path, ...]) -> Iterator[envelope.Envelope]:
     for path in files:
-        for part in segment.read(path):
+        for part in _parts(path):
             if isinstance(part, segment.Record):
-                yield envelope.decode(part.head, part.body)
+                try:
+                    yield envelope.decode(part.head, part.body)
+                except ValueError:
+                    click.echo(f"receiver: {path}: no delivery at {part.offset}", err=True)
+
+
+def _parts(path: Path) -> Iterator[segment.Record | segment.Damage | segment.Torn]:
+    with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
+        yield from segment.read(path)
 
 
 def _line(delivery: envelope.Envelope) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from receiver import config, log
 from receiver.cli.output import output_option, print_rows
-from receiver.errors import LeaseHeld, SettingsError
+from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
 from receiver.providers import PROVIDERS
 from receiver.reconciler import Session, run
 from receiver.service import reconciling
@@ -42,10 +42,22 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
     if not chosen:
         raise SettingsError("no provider's API credentials are set; `receiver config` lists them")
     store = store_of(settings)
-    failed = [_sweep(settings, store, provider, dry_run, output) for provider in chosen]
+    # A provider that is down does not stop the others, nor the shipping of what was fetched.
+    status = max(_status(settings, store, provider, dry_run, output) for provider in chosen)
     if not dry_run:
         shipper_of(settings, store).ship(settings.spool)
-    return int(any(failed))
+    return status
+
+
+def _status(
+    settings: config.Settings, store: Store, provider: str, dry_run: bool, output: str
+) -> int:
+    try:
+        return int(_sweep(settings, store, provider, dry_run, output))
+    except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
+        text = str(exc).removeprefix(f"{provider}: ")
+        click.echo(f"receiver: {provider}: {text}", err=True)
+        return exc.exit_status
 
 
 def _sweep(

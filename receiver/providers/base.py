@@ -100,12 +100,22 @@ def undo_second_encoding(value: str) -> str:
 
 
 def _decode(text: str) -> str:
+    if text.isascii() and "%" not in text and "+" not in text:
+        return text  # as most are
     # Targets are bytes kept as ISO 8859-1; what they spell is UTF-8 by custom, not by law.
-    plain = unquote_to_bytes(text.replace("+", " ").encode("latin-1"))
+    return _plain(unquote_to_bytes(text.replace("+", " ").encode("latin-1")))
+
+
+def _plain(spelt: bytes) -> str:
     try:
-        return plain.decode()
+        return spelt.decode()
     except UnicodeDecodeError:
-        return plain.decode("latin-1")
+        return spelt.decode("latin-1")
+
+
+def header_text(value: str | None) -> str | None:
+    """Return a header's value as what it spells; it is UTF-8 by custom, as targets are."""
+    return _plain(value.encode("latin-1")) if value else None
 
 
 class Unreadable(Exception):

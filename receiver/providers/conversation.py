@@ -21,6 +21,8 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     form: Mapping[str, str] | None = None
+    # Whether doing it twice would do harm: it is not repeated where it may have been carried out.
+    once: bool = False
     # Which limit on calls a minute it falls under.
     family: str = "general"
 
@@ -50,6 +52,11 @@ class Manners(Protocol):
     @property
     def calls_per_minute(self) -> Mapping[str, int]:
         """The limit of each family of calls; ``general`` is there for all others."""
+        ...
+
+    @property
+    def calls_per_second(self) -> float | None:
+        """How fast calls may follow each other, where that is limited, too."""
         ...
 
     @property

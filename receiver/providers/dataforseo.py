@@ -25,7 +25,7 @@ _QUERY = "?id=$id&tag=$tag"
 
 
 class _Data(msgspec.Struct):
-    tag: str | None = None
+    tag: str | int | None = None
     postback_data: str | None = None
 
 
@@ -119,7 +119,7 @@ def _postback(read: _Body, task_id: str | None, tag: str | None) -> Recognised:
     key = f"{task_id}:{data.postback_data}" if task_id and data.postback_data else task_id
     return Recognised(
         task_id=task_id,
-        tag=data.tag or tag,
+        tag=_text(data.tag) or tag,
         key=key,
         status=_text(task.status_code),
         invalid=None if task_id else "missing_id",

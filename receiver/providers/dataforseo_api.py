@@ -47,6 +47,8 @@ class _Head(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _HEAD = msgspec.json.Decoder(_Head)
 _RESULT = re.compile(rb'(?<!\\)"result"\s*:')
+# Too many calls a minute; too many at once.
+_BUSY = (40202, 40209)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class ApiManners:
     calls_per_minute: Mapping[str, int] = field(
         default_factory=lambda: {"general": 1900, "tasks_ready": 20, "status": 10, "id_list": 10}
     )
+    calls_per_second: float | None = None
     # 30 are allowed; the rest is for the user's own programs.
     simultaneous: int = 20
     # The limits are counted by the minute.
@@ -67,8 +70,11 @@ class ApiManners:
             return "busy"
         if reply.status >= 500:
             return "failed"
-        code = _general_code(reply)
-        if code in (40202, 40209):
+        head = _head(reply)
+        code = head.status_code
+        # Both stand in the envelope, or in its only task.
+        alone = head.tasks[0].status_code if head.tasks and len(head.tasks) == 1 else None
+        if code in _BUSY or alone in _BUSY:
             return "busy"
         return "failed" if code is not None and 50000 <= code < 60000 else "stands"
 
@@ -194,11 +200,11 @@ def _each(path: str, ids: Sequence[str], *, most: int) -> Conversation[dict[str,
     return said
 
 
-def _general_code(reply: Reply) -> int | None:
+def _head(reply: Reply) -> _Head:
     try:
-        return _HEAD.decode(_beginning(reply)).status_code
+        return _HEAD.decode(_beginning(reply))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+        return _Head()
 
 
 def _beginning(reply: Reply) -> bytes:
@@ -227,6 +233,8 @@ def _rows(reply: Reply) -> list[Mapping[str, Any]]:
         if task.status_code is not None and not 20000 <= task.status_code < 30000:
             raise ProviderError(f"the API answered {task.status_code} {task.status_message or ''}")
         result = msgspec.json.decode(task.result)
+        if not isinstance(result, list | None):
+            raise ProviderError("the API answered a result of an unknown shape")
         rows.extend(row for row in result or () if isinstance(row, dict))
     return rows
 
@@ -243,8 +251,10 @@ def _ready(row: Mapping[str, Any]) -> Ready | None:
         if name.startswith("endpoint") and isinstance(path, str)
         if path.startswith("/v3/") and path.endswith("/" + task_id) and ".." not in path
     }
-    if not endpoints:
+    if not any(name.startswith("endpoint") for name in row):
         endpoints = {"summary": f"/v3/on_page/summary/{task_id}"}
+    if not endpoints:
+        return None
     tag, posted = row.get("tag"), row.get("date_posted")
     return Ready(
         task_id=task_id,

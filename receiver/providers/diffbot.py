@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from receiver.envelope import Envelope
-from receiver.providers.base import Entrance, Recognised, Unreadable, read_json
+from receiver.providers.base import Entrance, Recognised, Unreadable, header_text, read_json
 
 
 class _Status(msgspec.Struct):
@@ -38,7 +38,7 @@ class Diffbot:
 
     def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
         """Say which job, and which of its rounds, a notification is about."""
-        name = envelope.header("x-crawl-name")
+        name = header_text(envelope.header("x-crawl-name"))
         try:
             job = read_json(body, _BODY)
         except Unreadable as exc:

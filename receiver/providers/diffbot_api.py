@@ -23,6 +23,7 @@ class ApiManners:
     """What the API allows; no limit is documented, so these are ours."""
 
     calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 120})
+    calls_per_second: float | None = None
     simultaneous: int = 4
     busy_seconds: float = 15.0
 
@@ -43,7 +44,8 @@ def jobs() -> Conversation[list[dict[str, Any]]]:
 
 def job(name: str, *, action: Mapping[str, str] | None = None) -> Conversation[dict[str, Any]]:
     """Return one job, after doing something to it: pause, resume, restart, delete, roundStart."""
-    reply = yield Call(path="/v3/crawl", query={"name": name, **(action or {})})
+    query = {"name": name, **(action or {})}
+    reply = yield Call(path="/v3/crawl", query=query, once=not _HARMLESS.issuperset(action or ()))
     answer = _answer(reply)
     if "jobs" in answer:
         found = _jobs(reply)
@@ -59,10 +61,13 @@ RESUME = {"pause": "0"}
 RESTART = {"restart": "1"}
 DELETE = {"delete": "1"}
 ROUND_START = {"roundStart": "1"}
+_HARMLESS = frozenset({"pause"})
 
 
 def _jobs(reply: Reply) -> list[dict[str, Any]]:
     found = _answer(reply).get("jobs") or []
+    if not isinstance(found, list):
+        raise ProviderError("diffbot answered JSON of an unknown shape")
     return [job for job in found if isinstance(job, dict)]
 
 

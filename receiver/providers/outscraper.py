@@ -5,6 +5,8 @@ A POST of a notification, not of the data: id, status, where to fetch.  It may b
 (outscraper.com, "How to verify webhook request", 2026-04-08).
 """
 
+from urllib.parse import unquote
+
 import msgspec
 
 from receiver.envelope import Envelope
@@ -34,6 +36,8 @@ class Outscraper:
 
     def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
         """Say which request or task a webhook is about."""
+        if envelope.kind == "result":
+            return _result(envelope.target, body)
         try:
             read = read_json(body, _BODY)
         except Unreadable as exc:
@@ -43,6 +47,19 @@ class Outscraper:
             invalid = "unknown_kind" if status is None else "missing_id"
             return Recognised(status=status, invalid=invalid)
         task_id = str(read.id)
-        # The notification and the result that it announces are two things.
-        key = f"{task_id}:result" if envelope.kind == "result" else task_id
-        return Recognised(task_id=task_id, key=key, status=status)
+        return Recognised(task_id=task_id, key=task_id, status=status)
+
+
+def _result(target: str, body: bytes | None) -> Recognised:
+    """Recognise what a sweep fetched at ``target``; a failure may have come without a body."""
+    task_id = unquote(target.rpartition("/")[2])
+    # The notification and the result that it announces are two things.
+    key = f"{task_id}:result"
+    if body == b"":
+        return Recognised(task_id=task_id, key=key, status="Failure")
+    try:
+        read = read_json(body, _BODY)
+    except Unreadable as exc:
+        return Recognised(task_id=task_id, key=key, invalid=str(exc))
+    status = None if read.status is None else str(read.status)
+    return Recognised(task_id=task_id, key=key, status=status)

@@ -18,6 +18,7 @@ class ApiManners:
     """What the API allows: about 20 requests a second on average."""
 
     calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 900})
+    calls_per_second: float | None = 15.0
     simultaneous: int = 10
     busy_seconds: float = 15.0
 
@@ -41,11 +42,8 @@ def finished_requests() -> Conversation[list[str]]:
     found: list[str] = []
     while True:
         query = {"type": "finished", "skip": str(len(found)), "pageSize": str(_PAGE)}
-        answer = _answer((yield Call(path="/requests", query=query)))
-        rows = answer if isinstance(answer, list) else answer.get("requests") or []
-        ids = [
-            row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)
-        ]
+        rows = _rows(_answer((yield Call(path="/requests", query=query))), "requests")
+        ids = [row["id"] for row in rows if isinstance(row.get("id"), str)]
         fresh = [request_id for request_id in ids if request_id not in found]
         found.extend(fresh)
         if len(ids) < _PAGE or not fresh:
@@ -71,11 +69,10 @@ def tasks(*, most: int, query: str | None = None) -> Conversation[list[dict[str,
     while True:
         asked = {"pageSize": str(min(_PAGE, most)), **cursor} | ({"query": query} if query else {})
         answer = _answer((yield Call(path="/tasks", query=asked)))
-        rows = answer.get("tasks") or [] if isinstance(answer, dict) else []
-        rows = [row for row in rows if isinstance(row, dict)]
+        rows = _rows(answer, "tasks")
         found.extend(rows)
         last = rows[-1].get("id") if rows else None
-        if not isinstance(answer, dict) or not answer.get("has_more") or not last:
+        if isinstance(answer, list) or not answer.get("has_more") or not last:
             return found[:most]
         if len(found) >= most or cursor.get("lastId") == last:
             return found[:most]
@@ -99,15 +96,22 @@ def terminate(task_id: str) -> Conversation[Reply]:
 
 def webhook_calls() -> Conversation[list[dict[str, Any]]]:
     """Return the latest hundred failed webhook calls of the last 24 hours, without ids."""
-    answer = _answer((yield Call(path="/webhook-calls")))
-    rows = answer if isinstance(answer, list) else answer.get("data") or []
-    return [row for row in rows if isinstance(row, dict)]
+    return _rows(_answer((yield Call(path="/webhook-calls"))), "data")
 
 
 def _task(method: str, task_id: str) -> Conversation[Reply]:
-    reply = yield Call(path=f"/tasks/{quote(task_id, safe='')}", method=method)
+    path = f"/tasks/{quote(task_id, safe='')}"
+    reply = yield Call(path=path, method=method, once=method != "GET")
     _answer(reply)
     return reply
+
+
+def _rows(answer: Any, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a list, which may stand under a name."""
+    rows = answer.get(name) if isinstance(answer, dict) else answer
+    if not isinstance(rows, list):
+        raise ProviderError("outscraper answered JSON of an unknown shape")
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _answer(reply: Reply) -> Any:

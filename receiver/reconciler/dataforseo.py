@@ -13,15 +13,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
-from receiver.reconciler.report import Repair
+from receiver.reconciler.report import Outcome, Repair
 from receiver.reconciler.session import Session, Wanted
 
 _log = logging.getLogger(__name__)
 
 _RESULTS = ("postback", "result")
 _AT_ONCE = 20
-_ERROR_DAYS = 7
+# What DataForSEO keeps, and what older pages and DataForApps' still say.
+_ERROR_DAYS = (7, 1)
 _RESEND_AGAIN = timedelta(hours=1)
 _DELAYED = {"webhook_delay", "send_delay", "major_outage", "partial_outage"}
 # While the provider says that its webhooks are late, nothing is missing yet.
@@ -40,6 +42,8 @@ class DataForSeoSweep:
     grace_seconds: float
     # When each task was last asked for again, kept from sweep to sweep.
     resent: dict[str, datetime] = field(default_factory=dict)
+    # Tasks that are lost for good, told once.
+    lost: set[str] = field(default_factory=set)
 
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
@@ -48,15 +52,26 @@ class DataForSeoSweep:
         grace = await self._grace(session)
         failures = await self._failures(session)
         dealt_with = {task.task_id for task in earlier}
+        refusals = []
         for family in self.families:
-            dealt_with |= await self._sweep_family(session, family, failures, grace)
+            try:
+                dealt_with |= await self._sweep_family(session, family, failures, grace)
+            except ProviderError as exc:
+                # A family that the account has no right to must not stop the others.
+                session.report.alarms.append(f"{family}: {exc}")
+                refusals.append(exc)
+        if refusals and len(refusals) == len(self.families):
+            raise refusals[0]
         await self._resend(session, failures, dealt_with, grace)
+        self.lost |= session.report.lost
 
     async def _grace(self, session: Session) -> timedelta:
         """Return how old a task must be to be missing."""
         grace = timedelta(seconds=self.grace_seconds)
         for row in await session.caller.hold(api.status()):
             for endpoint in row.get("endpoints") or ():
+                if not isinstance(endpoint, dict):
+                    continue
                 late = endpoint.get("status") in _DELAYED
                 if late and "back" in str(endpoint.get("endpoint")):
                     _log.warning(
@@ -67,21 +82,18 @@ class DataForSeoSweep:
         return grace
 
     async def _failures(self, session: Session) -> dict[str, Mapping[str, Any]]:
-        """Return the failed deliveries to URLs of ours, the newest of each task."""
-        now = datetime.now(UTC)
-        since = _api_time(now - timedelta(days=_ERROR_DAYS) + timedelta(minutes=5))
-        until = _api_time(now + timedelta(minutes=5))
+        """Return the failed deliveries to URLs of ours, the newest of each task.
+
+        A postback that failed goes before a pingback that did: it was to carry the result.
+        """
         found: dict[str, Mapping[str, Any]] = {}
         for name in dict.fromkeys(family.partition("/")[0] for family in self.families):
             for function in ("postback_url", "pingback_url"):
-                rows = await session.caller.hold(
-                    api.errors(name, function, since=since, until=until)
-                )
-                for row in rows:
+                for row in await _errors(session, name, function):
                     task_id, url = row.get("id"), str(row.get("http_url") or "")
                     if isinstance(task_id, str) and any(own in url for own in self.own_urls):
                         known = found.get(task_id)
-                        if known is None or str(row.get("datetime")) > str(known.get("datetime")):
+                        if known is None or _goes_before(row, known):
                             found[task_id] = row
         return found
 
@@ -99,20 +111,21 @@ class DataForSeoSweep:
             ready = await session.caller.hold(api.tasks_ready(family))
             fresh = [task for task in ready if task.task_id not in tried]
             session.report.listed += len(fresh)
-            wanted = await self._select(session, fresh, failures, grace)
+            full = len(ready) >= api.LIST_MAX
+            wanted = await self._select(session, fresh, failures, grace, clear=full)
             tried |= {task.task_id for task in fresh}
             room = session.tasks_max - len(session.report.repairs)
             wanted = wanted[: max(0, room)]
             await session.remember(wanted)
             await session.each(wanted, _Fetch(session), at_once=_AT_ONCE)
-            full = len(ready) >= api.LIST_MAX
-            if full and fresh and not wanted:
+            if full and not any(self._ours(task) for task in ready):
                 # The list has no pages: what stands behind these thousand cannot be seen.
-                session.report.alarms.append(
-                    f"{family}: the list is full and none of it is to be collected"
-                )
+                session.report.alarms.append(f"{family}: the list is full and none of it is ours")
             if not full or not wanted or session.dry_run:
                 return tried
+
+    def _ours(self, task: api.Ready) -> bool:
+        return fnmatch.fnmatchcase(task.tag or "", self.tags)
 
     async def _select(
         self,
@@ -120,8 +133,14 @@ class DataForSeoSweep:
         ready: Sequence[api.Ready],
         failures: Mapping[str, Mapping[str, Any]],
         grace: timedelta,
+        *,
+        clear: bool,
     ) -> list[Wanted]:
-        """Return what of a list is ours, old enough and not held, the oldest first."""
+        """Return what of a list is ours, old enough and not held, the oldest first.
+
+        To ``clear`` a list that is full, what is held is collected as well: it would stay there
+        for three days, in the place of others.
+        """
         report = session.report
         newest = datetime.now(UTC) - grace
         ids = [task.task_id for task in ready]
@@ -130,10 +149,14 @@ class DataForSeoSweep:
         wanted = []
         for task in ready:
             posted = _read_time(task.posted_at)
-            if not fnmatch.fnmatchcase(task.tag or "", self.tags):
+            if not self._ours(task):
                 report.foreign += 1
+            elif task.task_id in self.lost:
+                continue
             elif task.task_id in held:
                 report.held += 1
+                if clear:
+                    wanted.append(_wanted(task, posted, failures.get(task.task_id), held))
             elif posted is not None and posted > newest and task.task_id not in failures:
                 report.young += 1
             else:
@@ -149,14 +172,17 @@ class DataForSeoSweep:
     ) -> None:
         """Ask again for failed deliveries that no list has any more."""
         now = datetime.now(UTC)
-        held = await session.held(failures, kinds=("postback", "result", "pingback"))
+        held = await session.held(failures, kinds=_RESULTS)
+        told = await session.held(failures, kinds=("pingback",))
         missing = []
         for task_id, row in failures.items():
+            if task_id in held or (task_id in told and row.get("function") == "pingback_url"):
+                continue
             failed_at = _read_time(row.get("datetime"))
             waited = failed_at is None or failed_at < now - grace
             asked = self.resent.get(task_id)
             again = asked is None or asked < now - _RESEND_AGAIN
-            if waited and again and task_id not in held and task_id not in dealt_with:
+            if waited and again and task_id not in dealt_with | self.lost:
                 missing.append(_missing(task_id, row))
         for batch in api.batches([task.task_id for task in missing], api.RESEND_MAX):
             await session.step()
@@ -164,8 +190,7 @@ class DataForSeoSweep:
             for task in (task for task in missing if task.task_id in set(batch)):
                 self.resent[task.task_id] = now
                 answer = said.get(task.task_id, "")
-                good = "wanted" if session.dry_run else "resent"
-                outcome = good if session.dry_run or answer.startswith("20") else "failed"
+                outcome = "wanted" if session.dry_run else _resent(answer)
                 session.report.add(session.repair(task, outcome, detail=answer or None))
 
 
@@ -181,8 +206,10 @@ class _Fetch:
         other = (task.endpoints or {}).get(collected.wanted or "")
         if collected.state == "done" and other is not None and other != task.path:
             # What the postback was to carry, not what this task has besides.
-            task = replace(task, path=other)
-            collected = await session.caller.hold(api.task_get(other))
+            better = await session.caller.hold(api.task_get(other))
+            # Its time may be shorter: html is kept for a week, the rest for a month.
+            if better.state not in ("lost", "gone"):
+                task, collected = replace(task, path=other), better
         if collected.state == "done":
             await asyncio.to_thread(
                 session.sink.put,
@@ -197,6 +224,34 @@ class _Fetch:
             collected.state, "failed"
         )
         return session.repair(task, outcome, detail=collected.detail)
+
+
+async def _errors(session: Session, name: str, function: str) -> Sequence[Mapping[str, Any]]:
+    """Return an API's failed deliveries; none, and an alarm, where there is no such list."""
+    now = datetime.now(UTC)
+    until = _api_time(now + timedelta(minutes=5))
+    refusal: ProviderError | None = None
+    for days in _ERROR_DAYS:
+        since = _api_time(now - timedelta(days=days) + timedelta(minutes=5))
+        try:
+            return await session.caller.hold(api.errors(name, function, since=since, until=until))
+        except ProviderError as exc:
+            refusal = exc
+    session.report.alarms.append(f"{name}: no list of errors: {refusal}")
+    return ()
+
+
+def _goes_before(row: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    if row.get("function") != known.get("function"):
+        return row.get("function") == "postback_url"
+    return str(row.get("datetime")) > str(known.get("datetime"))
+
+
+def _resent(answer: str) -> Outcome:
+    """Return the outcome of asking again."""
+    if answer.startswith("20"):
+        return "resent"
+    return "lost" if answer[:5] in ("40401", "40403") else "failed"
 
 
 def _wanted(

@@ -104,8 +104,8 @@ class OutscraperSweep:
         """Look at the failed webhook calls: they have times and codes, and no ids."""
         failed = await session.caller.hold(api.webhook_calls())
         if failed:
-            newest = max(int(row.get("date") or 0) for row in failed)
-            at = clock.rfc3339(newest * 1_000_000)
+            dates = [row["date"] for row in failed if isinstance(row.get("date"), int)]
+            at = clock.rfc3339(max(dates) * 1_000_000) if dates else "an unknown time"
             status = failed[0].get("status")
             session.report.alarms.append(
                 f"{len(failed)} webhook calls failed in 24 hours, the last at {at}: {status}"

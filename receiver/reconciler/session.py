@@ -14,7 +14,7 @@ import orjson
 from receiver import clock, envelope, metrics, segment, spool
 from receiver.caller import Caller
 from receiver.catalog import Catalog
-from receiver.errors import ProviderError, SpoolUnavailable
+from receiver.errors import LeaseLost, NotFound, ProviderError, SpoolUnavailable, StoreError
 from receiver.lease import Lease
 from receiver.providers.base import query_of
 from receiver.reconciler.report import Repair, Report, Summary
@@ -92,15 +92,16 @@ class Session:
         self.progress = progress
         self.report = Report(provider=provider, instance=instance, dry_run=dry_run)
         self._spool_root = spool_root
+        self._lease_seconds = lease_seconds
         self._lease = Lease(
             store,
             f"sweep-{provider}",
             owner=f"{instance}/{self.report.id}",
             seconds=lease_seconds,
         )
-        self._lease_lock = asyncio.Lock()
         self._unfinished: dict[str, list[Wanted]] = {}
-        self._waiting: set[str] | None = None
+        # Task and kind of what waits in the spool.
+        self._waiting: set[tuple[str, str]] | None = None
 
     @asynccontextmanager
     async def leased(self) -> AsyncIterator[None]:
@@ -110,10 +111,28 @@ class Session:
             return
         await asyncio.to_thread(self._lease.acquire)
         self.report.generation = self._lease.generation
+        over = asyncio.Event()
+        keeping = asyncio.create_task(self._keep_lease(over))
         try:
             yield
         finally:
+            over.set()
+            await keeping
             await asyncio.to_thread(self._lease.release)
+
+    async def _keep_lease(self, over: asyncio.Event) -> None:
+        """Renew the lease all the while: one call may wait for minutes until it may be made."""
+        while not over.is_set():
+            try:
+                async with asyncio.timeout(self._lease_seconds / 4):
+                    await over.wait()
+            except TimeoutError:
+                try:
+                    await asyncio.to_thread(self._lease.keep)
+                except StoreError as exc:
+                    _log.warning("lease not renewed", extra={"error": str(exc)})
+                except LeaseLost:
+                    return  # which the next step finds out
 
     async def sync(self) -> None:
         """Bring the catalog up to date."""
@@ -136,8 +155,7 @@ class Session:
         """
         if self.dry_run:
             return
-        async with self._lease_lock:
-            await asyncio.to_thread(self._lease.keep)
+        self._lease.check()
         await asyncio.to_thread(self.sink.check_room)
 
     async def remember(self, wanted: Sequence[Wanted]) -> None:
@@ -158,7 +176,10 @@ class Session:
         keys = await asyncio.to_thread(lambda: [found.key for found in self.store.list(prefix)])
         lacking: list[Wanted] = []
         for key in keys:
-            tasks = _read_unfinished(await asyncio.to_thread(self.store.get, key))
+            try:
+                tasks = _read_unfinished(await asyncio.to_thread(self.store.get, key))
+            except NotFound:
+                continue  # a dry run looks on while a sweep of another's ends
             held = await asyncio.to_thread(
                 self.catalog.archived, self.provider, [task.task_id for task in tasks], kinds=kinds
             )
@@ -176,6 +197,8 @@ class Session:
     async def forget_lost(self) -> None:
         """Take what is lost for good off the lists of what is unfinished."""
         lost = self.report.lost
+        if lost:
+            await self.step()
         for key, tasks in self._unfinished.items():
             remaining = [task for task in tasks if task.task_id not in lost]
             if not remaining:
@@ -242,13 +265,13 @@ class Session:
     def _in_spool(self, kinds: Sequence[str]) -> set[str]:
         """Return the tasks of which this machine's spool holds a callback, by its URL."""
         if self._waiting is None:
-            self._waiting = set()
-            for head in _heads(self._spool_root):
-                delivery = envelope.decode(head, b"")
-                if delivery.provider == self.provider and delivery.kind in kinds:
-                    self._waiting.add(_task_id(delivery))
-            self._waiting.discard("")
-        return self._waiting
+            deliveries = (envelope.decode(head, b"") for head in _heads(self._spool_root))
+            self._waiting = {
+                (_task_id(delivery), delivery.kind)
+                for delivery in deliveries
+                if delivery.provider == self.provider
+            }
+        return {task_id for task_id, kind in self._waiting if task_id and kind in kinds}
 
 
 class Sweep(Protocol):
@@ -270,7 +293,7 @@ async def run(session: Session, sweep: Sweep) -> Summary:
             await session.sync()
             await sweep(session)
             await session.forget_lost()
-        except (ProviderError, SpoolUnavailable) as exc:
+        except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
             session.report.alarms.append(str(exc))
             raise
         finally:

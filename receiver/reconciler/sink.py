@@ -55,8 +55,9 @@ class Sink:
         received_at_us = clock.now_us()
         delivery_id = clock.new_id(received_at_us)
         ours = (delivery_id, received_at_us, provider, kind, "sweep", None, self._instance)
-        wire = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        head = encode_head(ours, "GET", target.encode("latin-1"), wire)
+        # Names of jobs and headers of strangers are of any alphabet.
+        wire = [(_encode(name), _encode(value)) for name, value in headers]
+        head = encode_head(ours, "GET", _encode(target), wire)
         with self._lock:
             try:
                 if self._writer is None:
@@ -78,3 +79,7 @@ class Sink:
 
     def _due(self, writer: spool.Writer) -> bool:
         return writer.bytes >= self._batch_bytes or writer.age_seconds >= self._batch_seconds
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

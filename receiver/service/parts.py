@@ -5,6 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
+from receiver import disk
 from receiver.archive import COMPRESSIONS
 from receiver.config import Settings
 from receiver.errors import SettingsError
@@ -31,10 +32,9 @@ def tokens_of(settings: Settings) -> list[str]:
             "RECEIVER_TOKENS must be set where strangers can call; "
             "`receiver urls --new-token` prints one"
         )
-    path = settings.spool / "token"
+    path = spool_root(settings) / "token"
     if not path.exists():
         try:
-            settings.spool.mkdir(parents=True, exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             pass  # another process of this instance was faster
@@ -97,7 +97,7 @@ def urls_of(settings: Settings, base: str | None = None) -> list[dict[str, str]]
 def spool_root(settings: Settings) -> Path:
     """Return the spool's directory, made if it is missing."""
     try:
-        settings.spool.mkdir(parents=True, exist_ok=True)
+        disk.make_directory(settings.spool)
     except OSError as exc:
         raise SettingsError(
             f"RECEIVER_SPOOL: cannot make {settings.spool}: {exc.strerror}; "

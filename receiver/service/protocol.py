@@ -26,7 +26,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, with a transport that joins head and body of an answer."""
-        super().connection_made(cast(asyncio.Transport, _OneWrite(transport)))
+        self._joined = _OneWrite(transport)
+        super().connection_made(cast(asyncio.Transport, self._joined))
 
     def data_received(self, data: bytes) -> None:
         """Count what came without completing a head or a piece of a body."""
@@ -50,6 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Note that a body goes on."""
         self._progressed = True
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Send the head of an answer without a body, as that to a HEAD request."""
+        self._joined.flush()
+        super().on_response_complete()
 
 
 class _OneWrite:
@@ -87,10 +93,13 @@ class _OneWrite:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         if self._head:
             self._transport.write(self._head)
             self._head = b""
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:

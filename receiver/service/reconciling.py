@@ -5,14 +5,14 @@ import base64
 import functools
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
-from receiver.errors import LeaseHeld, SettingsError
+from receiver.errors import LeaseHeld, ProviderError, SettingsError
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
 from receiver.reconciler import (
@@ -26,7 +26,7 @@ from receiver.reconciler import (
 from receiver.reconciler.session import Progress
 from receiver.reconciler.sink import Sink
 from receiver.service.parts import spool_root, tokens_of
-from receiver.store import Store
+from receiver.store import Check, Store
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +124,29 @@ def catalog_of(settings: Settings, store: Store) -> Catalog:
     """Return the catalog of an archive; each archive has a file of its own."""
     name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
     return Catalog(settings.catalog / f"{name}.sqlite", store)
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Try the credentials of each provider that has some."""
+    for provider in configured(settings):
+        try:
+            asyncio.run(_try(settings, provider))
+        except ProviderError as exc:
+            mend = f"correct {_NEEDS[provider]}, or RECEIVER_{provider.upper()}_URL"
+            yield Check(f"{provider} API", False, str(exc), mend)
+        else:
+            yield Check(f"{provider} API", True, "answers, and takes the credentials")
+
+
+async def _try(settings: Settings, provider: str) -> None:
+    """Make the call that costs a provider least."""
+    async with caller_of(settings, provider) as caller:
+        if provider == "diffbot":
+            await caller.hold(diffbot_api.jobs())
+        elif provider == "outscraper":
+            await caller.hold(outscraper_api.webhook_calls())
+        else:
+            await caller.hold(dataforseo_api.user_data())
 
 
 class Sweeper:
