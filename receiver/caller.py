@@ -159,6 +159,10 @@ class Caller:
         except StopIteration as done:
             learned: T = done.value
             return learned
+        except ProviderError as exc:
+            if str(exc).startswith(self.provider):
+                raise
+            raise ProviderError(f"{self.provider}: {exc}") from exc
 
     async def call(self, call: Call) -> Reply:
         """Make one call, again where that may help; return the answer that stands.

@@ -10,54 +10,60 @@ caller asks for it.
 import itertools
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 
-import msgspec
-from isal import isal_zlib
-
+from receiver import clock
+from receiver.archive import callbacks_key
+from receiver.archive.keys import INDEX_SUFFIX
+from receiver.archive.reading import Entry, entries
 from receiver.errors import NotFound, StoreError
+from receiver.filters import Filters
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READS_AT_ONCE = 16
 _BATCH = 64
+# What an object's key can be computed from is not kept for each of its lines.
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS segments (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, day TEXT NOT NULL
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, day TEXT NOT NULL,
+        name TEXT NOT NULL, suffix TEXT NOT NULL, lines INTEGER NOT NULL
     );
     CREATE INDEX IF NOT EXISTS segments_by_day ON segments (day);
     CREATE TABLE IF NOT EXISTS entries (
-        segment INTEGER NOT NULL, position INTEGER NOT NULL,
+        received_us INTEGER NOT NULL, delivery_id TEXT NOT NULL,
         provider TEXT NOT NULL, kind TEXT NOT NULL, origin TEXT NOT NULL,
-        task_id TEXT, key TEXT, received_at TEXT NOT NULL,
-        PRIMARY KEY (segment, position)
-    ) WITHOUT ROWID;
+        task_id TEXT, tag TEXT, key TEXT, status TEXT, body_bytes INTEGER NOT NULL, invalid TEXT,
+        segment INTEGER NOT NULL, position INTEGER NOT NULL,
+        member_offset INTEGER NOT NULL, member_bytes INTEGER NOT NULL,
+        line_offset INTEGER NOT NULL, line_bytes INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS entries_by_time ON entries (received_us);
     CREATE INDEX IF NOT EXISTS entries_by_task ON entries (task_id, provider, kind);
+    CREATE INDEX IF NOT EXISTS entries_by_tag ON entries (tag) WHERE tag IS NOT NULL;
     CREATE INDEX IF NOT EXISTS entries_by_key ON entries (key, provider);
 """
+_COLUMNS = (
+    "received_us, delivery_id, provider, kind, origin, task_id, tag, found.key, status, body_bytes,"
+    " invalid, name, position, lines, suffix, member_offset, member_bytes, line_offset, line_bytes"
+)
 
 
-class Entry(msgspec.Struct):
-    """A line of the index, as far as the catalog keeps it."""
-
-    provider: str
-    kind: str
-    origin: str
-    position: int
-    received_at: str
-    task_id: str | None = None
-    key: str | None = None
-
-
-_ENTRY = msgspec.json.Decoder(Entry)
+Order = Literal["arrival", "newest", "object"]
+_ORDERS: Mapping[Order, str] = {
+    "arrival": "received_us, delivery_id",
+    "newest": "received_us DESC, delivery_id DESC",
+    "object": "segment, provider, kind, position",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +117,42 @@ class Catalog:
     def arrivals(self, provider: str, *, kind: str, since: str) -> dict[str, str]:
         """Return the tasks with a line of this kind since a moment, and when the first came."""
         query = (
-            "SELECT task_id, min(received_at) FROM entries"
-            " WHERE provider = ? AND kind = ? AND received_at >= ? AND task_id IS NOT NULL"
+            "SELECT task_id, min(received_us) FROM entries"
+            " WHERE provider = ? AND kind = ? AND received_us >= ? AND task_id IS NOT NULL"
             " GROUP BY task_id"
         )
         with self._open() as database:
-            return dict(database.execute(query, (provider, kind, since)))
+            rows = database.execute(query, (provider, kind, clock.read_rfc3339(since)))
+            return {task_id: clock.rfc3339(first_us) for task_id, first_us in rows}
+
+    def find(
+        self,
+        filters: Filters,
+        *,
+        order: Order = "arrival",
+        limit: int | None = None,
+        latest: bool = False,
+    ) -> Iterator[Entry]:
+        """Yield the entries that pass.
+
+        ``latest`` leaves the newest of each provider's key; what has no key stays.  The order
+        ``object`` is the one in which the archive is read with the fewest requests.
+        """
+        conditions, values = _conditions(filters)
+        source = f"SELECT *, rowid FROM entries WHERE {conditions}"  # noqa: S608
+        if latest:
+            source = (
+                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY provider, key"  # noqa: S608
+                f" ORDER BY received_us DESC, delivery_id DESC) AS age FROM ({source}))"
+                " WHERE age = 1 OR key IS NULL"
+            )
+        query = (
+            f"SELECT {_COLUMNS} FROM ({source}) AS found JOIN segments ON segments.id = segment"  # noqa: S608
+            f" ORDER BY {_ORDERS[order]} LIMIT ?"
+        )
+        with self._open() as database:
+            for row in database.execute(query, (*values, -1 if limit is None else limit)):
+                yield _entry(row)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -183,10 +219,9 @@ class Catalog:
         count = 0
         with database:
             database.execute("BEGIN IMMEDIATE")
-            for key, entries in zip(keys, read, strict=True):
-                if entries is None:
-                    continue
-                count += _insert(database, key, entries)
+            for key, found in zip(keys, read, strict=True):
+                if found is not None:
+                    count += _insert(database, key, found)
         return count
 
     def _read(self, key: str) -> list[Entry] | None:
@@ -194,7 +229,12 @@ class Catalog:
             content = self._store.get(key)
         except NotFound:
             return None  # removed by a lifecycle rule since it was listed
-        return [_ENTRY.decode(line) for line in isal_zlib.decompress(content, 31).splitlines()]
+        try:
+            return entries(content)
+        except StoreError as exc:
+            # What an index object cannot tell any more `receiver verify` reports.
+            _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
+            return None
 
 
 class _OtherFormat(Exception):
@@ -212,26 +252,89 @@ def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _insert(database: sqlite3.Connection, key: str, entries: list[Entry]) -> int:
+def _insert(database: sqlite3.Connection, key: str, found: list[Entry]) -> int:
     day = key.partition("date=")[2].partition("/")[0]
-    cursor = database.execute("INSERT OR IGNORE INTO segments (key, day) VALUES (?, ?)", (key, day))
+    name = key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)
+    suffix = found[0].object.rpartition(name)[2] if found else ""
+    cursor = database.execute(
+        "INSERT OR IGNORE INTO segments (key, day, name, suffix, lines) VALUES (?, ?, ?, ?, ?)",
+        (key, day, name, suffix, len(found)),
+    )
     if not cursor.rowcount:
         return 0  # another process took it in
     segment = cursor.lastrowid
     database.executemany(
-        "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             (
-                segment,
-                entry.position,
+                clock.read_rfc3339(entry.received_at),
+                entry.delivery_id,
                 entry.provider,
                 entry.kind,
                 entry.origin,
                 entry.task_id,
+                entry.tag,
                 entry.key,
-                entry.received_at,
+                entry.status,
+                entry.body_bytes,
+                entry.invalid,
+                segment,
+                entry.position,
+                entry.member_offset,
+                entry.member_bytes,
+                entry.line_offset,
+                entry.line_bytes,
             )
-            for entry in entries
+            for entry in found
         ),
     )
-    return len(entries)
+    return len(found)
+
+
+def _conditions(filters: Filters) -> tuple[str, list[object]]:
+    """Return the filters as SQL; column names are ours, values are bound."""
+    conditions, values = ["1"], list[object]()
+    for name, value in filters.equal().items():
+        conditions.append(f"{name} = ?")
+        values.append(value)
+    if filters.since_us is not None:
+        conditions.append("received_us >= ?")
+        values.append(filters.since_us)
+    if filters.until_us is not None:
+        conditions.append("received_us < ?")
+        values.append(filters.until_us)
+    if filters.invalid == "*":
+        conditions.append("invalid IS NOT NULL")
+    elif filters.invalid is not None:
+        conditions.append("coalesce(invalid, '') = ?")
+        values.append(filters.invalid)
+    return " AND ".join(conditions), values
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    (received_us, delivery_id, provider, kind, origin, task_id, tag, key, status) = row[:9]
+    (body_bytes, invalid, name, position, lines, suffix, *place) = row[9:]
+    member_offset, member_bytes, line_offset, line_bytes = place
+    return Entry(
+        delivery_id=delivery_id,
+        provider=provider,
+        kind=kind,
+        origin=origin,
+        task_id=task_id,
+        tag=tag,
+        key=key,
+        status=status,
+        received_at=clock.rfc3339(received_us),
+        body_bytes=body_bytes,
+        invalid=invalid,
+        segment=name,
+        position=position,
+        of=lines,
+        object=callbacks_key(
+            name, received_at_us=received_us, provider=provider, kind=kind, suffix=suffix
+        ),
+        member_offset=member_offset,
+        member_bytes=member_bytes,
+        line_offset=line_offset,
+        line_bytes=line_bytes,
+    )

@@ -44,9 +44,20 @@ def rfc3339(at_us: int) -> str:
     return f"{_second(seconds)}.{microseconds:06d}Z"
 
 
+def read_rfc3339(text: str) -> int:
+    """Return the moment of a text that `rfc3339` wrote.  Raises `ValueError`."""
+    moment = datetime.fromisoformat(text)
+    return _seconds_of(text[:19]) * 1_000_000 + moment.microsecond
+
+
 def partition(at_us: int) -> tuple[str, str]:
     """Return the day and the hour (UTC) that a moment falls in, as partition values."""
     return _hour(at_us // 3_600_000_000)
+
+
+@functools.lru_cache(maxsize=64)
+def _seconds_of(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
 # Thousands of callbacks share a second, and more an hour.

@@ -29,6 +29,10 @@ class ApiManners:
         return "failed" if reply.status >= 500 else "stands"
 
 
+class Gone(ProviderError):
+    """There is no such request or task, or it was deleted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """A request's result, or why there is none; ``Pending`` may mean that it expired."""
@@ -123,5 +127,6 @@ def _answer(reply: Reply) -> Any:
         ) from exc
     message = answer.get("errorMessage") if isinstance(answer, dict) else None
     if reply.status >= 400 or message:
-        raise ProviderError(f"outscraper answered HTTP {reply.status}: {message or 'no reason'}")
+        kind = Gone if reply.status == 404 else ProviderError
+        raise kind(f"outscraper answered HTTP {reply.status}: {message or 'no reason'}")
     return answer

@@ -87,6 +87,12 @@ class OutscraperSweep:
 
     def _fetch(self, session: Session) -> Callable[[Wanted], Any]:
         async def fetch(task: Wanted) -> Repair:
+            try:
+                return await get(task)
+            except api.Gone as exc:
+                return session.repair(task, "lost", detail=str(exc))
+
+        async def get(task: Wanted) -> Repair:
             if task.path.startswith("/tasks/"):
                 reply = await session.caller.hold(api.task(task.task_id))
                 return await _keep(session, task, reply)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
 from receiver import clock, envelope, metrics, segment, spool
@@ -50,6 +51,13 @@ class Wanted:
         if self.since_us is None:
             return None
         return round((clock.now_us() - self.since_us) / 1e6, 1)
+
+
+class _Unfinished(msgspec.Struct):
+    tasks: list[Wanted]
+
+
+_UNFINISHED = msgspec.json.Decoder(_Unfinished)
 
 
 class Progress(Protocol):
@@ -180,6 +188,9 @@ class Session:
                 tasks = _read_unfinished(await asyncio.to_thread(self.store.get, key))
             except NotFound:
                 continue  # a dry run looks on while a sweep of another's ends
+            except msgspec.MsgspecError:
+                self.report.alarms.append(f"{key} cannot be read, and is left as it is")
+                continue
             held = await asyncio.to_thread(
                 self.catalog.archived, self.provider, [task.task_id for task in tasks], kinds=kinds
             )
@@ -323,7 +334,7 @@ def _unfinished_content(tasks: Sequence[Wanted]) -> bytes:
 
 
 def _read_unfinished(content: bytes) -> list[Wanted]:
-    return [Wanted(**task) for task in orjson.loads(content)["tasks"]]
+    return _UNFINISHED.decode(content).tasks
 
 
 def _heads(root: Path) -> list[bytes]:

@@ -7,6 +7,7 @@ is handed over at the end of the loop's turn, together with all others of that t
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -143,6 +144,11 @@ class Spool:
                 # that meets the same fault tells its waiters.
                 metrics.spool_failures.inc()
                 _log.error("spool maintenance failed", extra={"error": _describe(exc)})
+            except Exception:
+                # Without this thread every request would wait for ever; a process that ends is
+                # replaced, and its callers see at once that they were not acknowledged.
+                _log.exception("commit thread failed, this process ends")
+                os._exit(1)
 
     def _commit(self, group: list[_Waiting]) -> None:
         buffers: list[bytes] = []

@@ -14,7 +14,7 @@ import botocore.config
 import botocore.exceptions
 from boto3.exceptions import Boto3Error
 
-from receiver.errors import Conflict, NotFound, StoreError, StoreRefused
+from receiver.errors import Conflict, NotFound, SettingsError, StoreError, StoreRefused
 from receiver.store.base import Check, Listed
 
 if TYPE_CHECKING:
@@ -195,18 +195,20 @@ class S3Store:
         self._s3 = self._client()
 
     def _client(self) -> "S3Client":
-        return boto3.session.Session().client(
-            "s3",
-            config=botocore.config.Config(
-                connect_timeout=min(5.0, self._timeout_seconds),
-                read_timeout=self._timeout_seconds,
-                retries={"mode": "standard", "total_max_attempts": 2},
-                max_pool_connections=self._connections,
-                request_checksum_calculation=self._checksums,
-                response_checksum_validation=self._checksums,
-                user_agent_extra="receiver",
-            ),
+        config = botocore.config.Config(
+            connect_timeout=min(5.0, self._timeout_seconds),
+            read_timeout=self._timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            max_pool_connections=self._connections,
+            request_checksum_calculation=self._checksums,
+            response_checksum_validation=self._checksums,
+            user_agent_extra="receiver",
         )
+        try:
+            return boto3.session.Session().client("s3", config=config)
+        except (botocore.exceptions.BotoCoreError, ValueError) as exc:
+            mend = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
+            raise SettingsError(f"S3: {exc}; {mend}") from exc
 
     def _error(self, exc: Exception, what: str) -> StoreError:
         code = _code(exc)
@@ -219,6 +221,9 @@ class S3Store:
             return StoreRefused(f"{what}: no credentials", mend=mend)
         if isinstance(exc, botocore.exceptions.NoRegionError):
             return StoreRefused(f"{what}: no region", mend="set AWS_REGION")
+        if isinstance(exc, botocore.exceptions.ParamValidationError):
+            mend = _MENDS["InvalidBucketName"]
+            return StoreRefused(f"{what}: {self._bucket!r} cannot be a bucket", mend=mend)
         if code in _MENDS:
             return StoreRefused(f"{what}: {code}", mend=_MENDS[code])
         return StoreError(f"{what}: {code or _plain(exc)}")

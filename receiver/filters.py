@@ -1,0 +1,72 @@
+"""Which callbacks a command means: the same filters everywhere.
+
+Times are half-open intervals in UTC: from ``since``, included, to ``until``, excluded.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_RELATIVE = re.compile(r"(\d+)([smhdw])\Z")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a callback must be; None lets all pass."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+    provider: str | None = None
+    kind: str | None = None
+    origin: str | None = None
+    task_id: str | None = None
+    tag: str | None = None
+    key: str | None = None
+    status: str | None = None
+    # A reason; "" means: not invalid; "*" means: whatever the reason.
+    invalid: str | None = None
+
+    def equal(self) -> dict[str, str]:
+        """Return the columns that must have one value."""
+        names = ("provider", "kind", "origin", "task_id", "tag", "key", "status")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def match(self, row: Mapping[str, Any], received_at_us: int) -> bool:
+        """Say whether a row of these columns passes."""
+        if self.since_us is not None and received_at_us < self.since_us:
+            return False
+        if self.until_us is not None and received_at_us >= self.until_us:
+            return False
+        if any(row[name] != value for name, value in self.equal().items()):
+            return False
+        if self.invalid is None:
+            return True
+        if self.invalid == "*":
+            return row["invalid"] is not None
+        return (row["invalid"] or "") == self.invalid
+
+
+def read_moment(text: str, *, now: datetime) -> int:
+    """Read RFC 3339, a date, or an age such as `2h`; return microseconds since 1970.
+
+    Without a zone it is UTC.  Raises `ValueError` with what would be right.
+    """
+    relative = _RELATIVE.match(text)
+    try:
+        if relative:
+            ago = timedelta(**{_UNITS[relative[2]]: int(relative[1])})
+            return _microseconds(now - ago)
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as exc:
+        raise ValueError(
+            f"{text!r} is no time: give RFC 3339 (2026-11-21T19:00:00Z), a date, or an age (2h)"
+        ) from exc
+    return _microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _microseconds(moment: datetime) -> int:
+    since_1970 = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return since_1970 // timedelta(microseconds=1)
