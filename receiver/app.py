@@ -6,7 +6,6 @@ thousands of callbacks a second a router, a request and a response object each c
 making the callback durable; every other path goes to an ordinary Starlette application.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from receiver import clock, health, log, metrics
 from receiver.envelope import encode_head
 from receiver.errors import Disconnected, ReceiverError, Rejected, SpoolUnavailable
 from receiver.guard import Guard
+from receiver.intake import Intake
 from receiver.providers import Entrance, Provider
 from receiver.providers.base import placeholder, query_of
 from receiver.spool import Spool
@@ -26,15 +26,6 @@ _log = logging.getLogger(__name__)
 _refusals = log.Sparing(_log)
 
 _Headers = list[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one server process takes in."""
-
-    body_bytes_max: int
-    body_seconds_max: float
-    inflight_bytes_max: int
 
 
 @dataclass(slots=True)
@@ -56,22 +47,21 @@ class Door:
         providers: Mapping[str, Provider],
         spool: Spool,
         guard: Guard,
-        limits: Limits,
+        intake: Intake,
         instance: str,
         version: str,
     ) -> None:
         self._spool = spool
         self._guard = guard
-        self._limits = limits
+        self._intake = intake
         self._instance = instance
-        self._inflight_bytes = 0
         self.draining = False
         self._ways = {
             (provider.name.encode(), entrance.kind.encode()): _Way(provider.name, entrance)
             for provider in providers.values()
             for entrance in provider.entrances
         }
-        metrics.inflight_bytes.set_function(lambda: self._inflight_bytes)
+        metrics.inflight_bytes.set_function(lambda: intake.inflight_bytes)
         self._others = health.create_app(unready=self.unready, version=version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,17 +96,16 @@ class Door:
         if scope["method"] == "HEAD":
             return 200, [(b"content-type", b"application/json"), (b"content-length", b"0")], b""
         headers: _Headers = scope["headers"]
-        declared = _declared_bytes(headers)
-        self._make_sure_of_room(declared)
-        # Counted from here on, so that requests that arrive together cannot overrun the limit.
-        holding = _Holding(self, declared)
+        claimed = _claimed_bytes(headers)
+        holding = self._intake.hold(claimed)
         try:
-            chunks = await self._body(receive, holding)
+            self._make_sure_of_room(claimed)
+            chunks = await self._intake.read(receive, holding)
             if way.entrance.signature_header is not None:
                 self._guard.check_signature(way.entrance.signature_header, headers, chunks)
-            return await self._keep(way, token, scope, chunks, holding)
+            return await self._keep(way, token, scope, chunks)
         finally:
-            holding.release()
+            self._intake.release(holding)
 
     def _admit(self, way: _Way, rest: list[bytes], scope: Scope) -> bytes:
         """Return the token of a request that may come in; raise `Rejected` for all others."""
@@ -136,62 +125,16 @@ class Door:
                 raise Rejected("missing_id", detail, status=400)
         return token
 
-    def _make_sure_of_room(self, declared: int) -> None:
-        limits = self._limits
-        if declared > limits.body_bytes_max:
-            raise _too_large(limits.body_bytes_max)
-        if self._inflight_bytes + declared > limits.inflight_bytes_max:
-            raise SpoolUnavailable("too many bytes in flight (RECEIVER_INFLIGHT_BYTES_MAX)")
-        problem = self._spool.problem(declared)
-        if problem is not None:
-            raise SpoolUnavailable(problem)
-
-    async def _body(self, receive: Receive, holding: "_Holding") -> list[bytes]:
-        try:
-            async with asyncio.timeout(self._limits.body_seconds_max):
-                return await self._chunks(receive, holding)
-        except TimeoutError as exc:
-            detail = f"the body took over {self._limits.body_seconds_max:g} s"
-            # Whose fault it is cannot be told, so it is taken for ours: the callback must be kept.
-            raise Rejected("body_too_slow", detail, status=503) from exc
-
-    async def _chunks(self, receive: Receive, holding: "_Holding") -> list[bytes]:
-        chunks = []
-        body_bytes = 0
-        while True:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise Disconnected
-            chunk = message.get("body", b"")
-            if chunk:
-                chunks.append(chunk)
-                body_bytes += len(chunk)
-                self._count(holding, body_bytes)
-            if not message.get("more_body", False):
-                return chunks
-
-    def _count(self, holding: "_Holding", body_bytes: int) -> None:
-        """Count the bytes that have really come; a Content-Length is only a claim."""
-        if body_bytes > self._limits.body_bytes_max:
-            raise _too_large(self._limits.body_bytes_max)
-        if body_bytes > holding.bytes:
-            more = body_bytes - holding.bytes
-            if self._inflight_bytes + more > self._limits.inflight_bytes_max:
-                raise SpoolUnavailable("too many bytes in flight (RECEIVER_INFLIGHT_BYTES_MAX)")
-            holding.grow(more)
-
-    async def _keep(
-        self,
-        way: _Way,
-        token: bytes,
-        scope: Scope,
-        chunks: list[bytes],
-        holding: "_Holding",
-    ) -> tuple[int, _Headers, bytes]:
-        body_bytes = sum(map(len, chunks))
+    def _make_sure_of_room(self, body_bytes: int) -> None:
         problem = self._spool.problem(body_bytes)
         if problem is not None:
             raise SpoolUnavailable(problem)
+
+    async def _keep(
+        self, way: _Way, token: bytes, scope: Scope, chunks: list[bytes]
+    ) -> tuple[int, _Headers, bytes]:
+        body_bytes = sum(map(len, chunks))
+        self._make_sure_of_room(body_bytes)
         received_at_us = clock.now_us()
         delivery_id = clock.new_id(received_at_us)
         target = scope["raw_path"]
@@ -227,10 +170,6 @@ class Door:
             body,
         )
 
-    def add_inflight(self, more: int) -> None:
-        """Count body bytes that are being read or made durable; negative when they are done."""
-        self._inflight_bytes += more
-
     def count(self) -> None:
         """Bring the metrics of acknowledged callbacks up to date."""
         for way in self._ways.values():
@@ -246,39 +185,16 @@ class Door:
         return self._spool.problem()
 
 
-class _Holding:
-    """The bytes that one request holds of the limit on all bodies in flight."""
-
-    __slots__ = ("_door", "bytes")
-
-    def __init__(self, door: Door, declared: int) -> None:
-        self._door = door
-        self.bytes = declared
-        door.add_inflight(declared)
-
-    def grow(self, more: int) -> None:
-        self.bytes += more
-        self._door.add_inflight(more)
-
-    def release(self) -> None:
-        self._door.add_inflight(-self.bytes)
-
-
 def _peer(scope: Scope) -> str | None:
     client = scope.get("client")
     return client[0] if client else None
 
 
-def _declared_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
+def _claimed_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
     for name, value in headers:
         if name == b"content-length":
             return int(value) if value.isdigit() else 0
     return 0
-
-
-def _too_large(body_bytes_max: int) -> Rejected:
-    detail = f"the body is over {body_bytes_max} bytes (RECEIVER_BODY_BYTES_MAX)"
-    return Rejected("body_too_large", detail, status=413)
 
 
 def _refusal(provider: str, exc: ReceiverError) -> tuple[int, _Headers, bytes]:

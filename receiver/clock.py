@@ -8,9 +8,10 @@ import functools
 import os
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-# Ids must differ between processes and machines; nobody relies on their being hard to guess.
+# Ids must differ between processes and machines; those that must be hard to guess bring their own.
 _noise = random.Random(os.urandom(32)).getrandbits  # noqa: S311
 
 
@@ -19,7 +20,7 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def new_id(at_us: int | None = None) -> str:
+def new_id(at_us: int | None = None, *, noise: Callable[[int], int] = _noise) -> str:
     """Return a fresh UUIDv7 for a moment, now by default.
 
     The twelve bits after the milliseconds hold the fraction of the millisecond (RFC 9562 §6.2,
@@ -29,7 +30,7 @@ def new_id(at_us: int | None = None) -> str:
         at_us = now_us()
     milliseconds, microseconds = divmod(at_us, 1000)
     fraction = microseconds * 4096 // 1000
-    text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | _noise(62):032x}"
+    text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | noise(62):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import dotenv
+import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 
 def _split(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -148,6 +151,9 @@ class Settings(BaseSettings):
     body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 503 above")
     head_bytes_max: Bytes = Field(
         ByteSize(128 << 10), description="largest request line and headers together; 431 above"
+    )
+    head_seconds_max: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="longest time for them; the connection is closed above"
     )
     inflight_bytes_max: Bytes = Field(
         ByteSize(256 << 20), description="bodies in memory at once, for each server process"
@@ -266,6 +272,24 @@ def load(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as exc:
         raise SettingsError("; ".join(_explain(dict(error)) for error in exc.errors())) from None
+
+
+def dump(settings: Settings) -> bytes:
+    """Return settings as one line for another process of this instance, secrets included."""
+    return orjson.dumps({name: _plain(getattr(settings, name)) for name in Settings.model_fields})
+
+
+def restore(line: bytes) -> Settings:
+    """Return the settings that `dump` wrote."""
+    return Settings(**orjson.loads(line))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ file was synced after the write (ALICE, OSDI 2014; PostgreSQL's fsync errata of 
 import fcntl
 import os
 import sys
+import threading
 from pathlib import Path
 
 if sys.platform == "darwin":
@@ -39,15 +40,21 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+_making = threading.Lock()
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and its missing parents; each is durable on return."""
-    missing = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
+    # One at a time: who finds a directory that another thread has just made must not go on before
+    # its name is durable.
+    with _making:
+        missing = []
+        while not path.is_dir():
+            missing.append(path)
+            path = path.parent
+        for directory in reversed(missing):
+            directory.mkdir(exist_ok=True)
+            sync_directory(directory.parent)
 
 
 def write_durably(path: Path, content: bytes) -> None:

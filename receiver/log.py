@@ -84,7 +84,8 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # uvicorn says twice what the parent says; its access log would print tokens.
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    # Its warnings are one line for each request that is no HTTP: strangers write them.
+    logging.getLogger("uvicorn").setLevel("ERROR")
     logging.getLogger("uvicorn.access").disabled = True
     # botocore's debug log prints headers with credentials.
     for name in ("botocore", "boto3", "urllib3"):

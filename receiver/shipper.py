@@ -9,6 +9,7 @@ lock on a segment's file ships it, and a lock that was lost costs a second copy 
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +66,11 @@ class Shipper:
         self._compression = compression
         self._inflated_bytes_max = inflated_bytes_max
         self._concurrency = concurrency
+        # Building is work for one core, and threads that share it cost each other half as much
+        # again; only the store is waited for by several.
+        self._building = threading.Lock()
+        # In the archive, and not gone from the spool yet: a disk can refuse that.
+        self._confirmed: set[str] = set()
 
     def ship(
         self,
@@ -76,8 +82,9 @@ class Shipper:
         """Ship what is ready now, oldest first, and return what was done.
 
         ``shipped`` is told of each segment, in the thread that shipped it.  A segment that cannot
-        be read does not stop the others.  Raises `StoreError` once the store has failed for
-        several segments in a row; what was shipped before that stays shipped.
+        be read or removed counts as failed and does not stop the others.  Raises `StoreError`
+        once the store has failed for several segments in a row; what was shipped before that
+        stays shipped.
         """
         ready = [found for found in spool.files(root) if _worth(found)]
         total = Shipped()
@@ -93,9 +100,10 @@ class Shipper:
                 extra = {"segment": found.name, "error": str(exc)}
                 _log.warning("segment not shipped", extra=extra)
                 return Shipped(failed=1)
-            except OSError as exc:
+            except Exception as exc:
+                # The disk, or a fault of ours: the others must not wait for this one.
                 extra = {"segment": found.name, "error": str(exc)}
-                _log.exception("segment cannot be read", extra=extra)
+                _log.exception("segment not shipped", extra=extra)
                 return Shipped(failed=1)
             if done.segments:
                 failures.clear()
@@ -122,6 +130,9 @@ class Shipper:
                 return Shipped()  # another shipper has it
             if not os.fstat(fd).st_nlink:
                 return Shipped()  # and had it a moment ago
+            if found.name in self._confirmed:
+                self._remove(found)
+                return Shipped(segments=1)
             return self._put(found)
         finally:
             os.close(fd)
@@ -129,7 +140,8 @@ class Shipper:
     def _put(self, found: spool.Found) -> Shipped:
         began = time.monotonic()
         objects = SegmentObjects(found.name, self._compression)
-        damages = self._add_records(found, objects)
+        with self._building:
+            damages = self._add_records(found, objects)
         sent = 0
         for key, content in objects.callbacks():
             self._store.put(key, content)
@@ -139,7 +151,8 @@ class Shipper:
             self._store.put(key, segment.read_bytes(found.path, damage))
         key, content = objects.index()
         self._store.put(key, content)
-        found.path.unlink()
+        self._confirmed.add(found.name)
+        self._remove(found)
         for provider, reason in objects.invalid:
             metrics.invalid.labels(provider, reason).inc()
         return self._count(found, objects.records, sent + len(content), len(damages), began)
@@ -176,6 +189,10 @@ class Shipper:
             _log.exception("not recognised", extra={"delivery_id": delivery.delivery_id})
             recognised = Recognised(invalid="not_recognised")
         objects.add(delivery, body, recognised)
+
+    def _remove(self, found: spool.Found) -> None:
+        found.path.unlink()
+        self._confirmed.discard(found.name)
 
     def _count(
         self, found: spool.Found, records: int, sent: int, quarantined: int, began: float

@@ -5,6 +5,7 @@ import socket
 import click
 
 from receiver import config, log
+from receiver.errors import ReceiverError
 
 
 @click.command()
@@ -32,12 +33,20 @@ def serve(host: str | None, port: int | None, workers: int | None) -> int:
 @click.argument("channel", type=int)
 def server_process(listener: int, channel: int) -> None:
     """Be one of the server processes of `serve`, on sockets inherited from it."""
-    settings = config.load()
+    to_parent = socket.socket(fileno=channel)
+    settings = config.restore(_first_line(to_parent))
     log.configure(form=settings.log_format, level=settings.log_level)
     from receiver.service import server
 
-    server.run(
-        settings,
-        listener=socket.socket(fileno=listener),
-        channel=socket.socket(fileno=channel),
-    )
+    server.run(settings, listener=socket.socket(fileno=listener), channel=to_parent)
+
+
+def _first_line(channel: socket.socket) -> bytes:
+    """Read up to the first newline and not a byte more: what follows is for the server."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = channel.recv(1)
+        if not byte:
+            raise ReceiverError("the parent is gone")
+        line += byte
+    return bytes(line)

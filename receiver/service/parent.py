@@ -17,12 +17,13 @@ from dataclasses import asdict
 from typing import Any
 
 import uvicorn
+from pydantic import SecretStr
 
 import receiver
 from receiver import clock, metrics, spool
 from receiver.admin import create_app
 from receiver.config import Settings
-from receiver.errors import StoreError, StoreRefused
+from receiver.errors import ReceiverError, StoreError, StoreRefused
 from receiver.loop import repeat
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _SHIP_SECONDS = 0.2
 _MEASURE_SECONDS = 1.0
+# At most a tenth of the time is spent on measuring.
+_MEASURE_REST = 10
 _CHECK_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
 # Long enough to seal what was fetched; a report that waits for S3 is given up.
@@ -54,9 +57,11 @@ class Parent:
     """One instance, from start to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._tokens_made = not settings.tokens
+        tokens = tuple(map(SecretStr, tokens_of(settings)))
+        # What every server process is given: it must not read anything else after a restart.
+        self._settings = settings = settings.model_copy(update={"tokens": tokens})
         self._root = spool_root(settings)
-        tokens_of(settings)  # made here, once, before every server process asks for it
         self._store = store_of(settings)
         self._shipper = shipper_of(settings, self._store)
         self._sweeper = Sweeper(settings, self._store)
@@ -69,6 +74,7 @@ class Parent:
         self._interrupted = False
         self._ships_until: float | None = None
         self._last_ship: dict[str, Any] | None = None
+        self._measure_again_at = 0.0
         self._measured: dict[str, Any] = {}
 
     async def run(self) -> int:
@@ -133,9 +139,15 @@ class Parent:
     async def _watch(self, listener: socket.socket) -> None:
         """Keep one server process running until the instance stops."""
         while not self._stop.is_set():
-            server = ServerProcess(self._instance, self._is_ready)
+            server = ServerProcess(self._settings, self._instance, self._is_ready)
             began = time.monotonic()
-            await server.start(listener)
+            try:
+                await server.start(listener)
+            except OSError as exc:
+                # No memory, no descriptors: for now.
+                _log.error("server process not started", extra={"error": str(exc)})
+                await asyncio.sleep(1)
+                continue
             self._servers[server.pid] = server
             metrics.server_processes.set(len(self._servers))
             status = await server.wait()
@@ -164,7 +176,7 @@ class Parent:
         if self._stop.is_set():
             return
         base = f"http://{address(listener)}"
-        if not self._settings.tokens:
+        if self._tokens_made:
             _print(_welcome(self._settings, base))
         _print(f"admin on http://{address(admin)}")
         _print(f"listening on {base}")
@@ -172,9 +184,12 @@ class Parent:
     # Passes.
 
     async def _ship(self) -> None:
-        await asyncio.to_thread(
+        done = await asyncio.to_thread(
             self._shipper.ship, self._root, stop=self._too_late, shipped=self._shipped
         )
+        if done.failed:
+            # So that the loop backs off: what failed is tried again, and not five times a second.
+            raise ReceiverError(f"{done.failed} segments were not shipped")
 
     def _too_late(self) -> bool:
         return self._ships_until is not None and time.monotonic() > self._ships_until
@@ -183,7 +198,13 @@ class Parent:
         self._last_ship = {"at": clock.rfc3339(clock.now_us()), **asdict(shipped)}
 
     async def _measure(self) -> None:
+        began = time.monotonic()
+        if began < self._measure_again_at:
+            return
         await asyncio.to_thread(self._measure_spool)
+        # After a long outage the spool has many files: looking at them must not become the work.
+        took = time.monotonic() - began
+        self._measure_again_at = began + took * _MEASURE_REST
 
     def _measure_spool(self) -> None:
         found = list(spool.files(self._root))
@@ -270,6 +291,7 @@ class Parent:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_graceful_shutdown=1,
         )
 
     def _status(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Parts made from the settings."""
 
+import contextlib
 import ipaddress
 import os
 import secrets
@@ -34,15 +35,14 @@ def tokens_of(settings: Settings) -> list[str]:
         )
     path = spool_root(settings) / "token"
     if not path.exists():
+        mine = path.with_name(f".token-{os.getpid()}")
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass  # another process of this instance was faster
+            disk.write_durably(mine, new_token().encode())
+            with contextlib.suppress(FileExistsError):  # another command was faster
+                path.hardlink_to(mine)
+            mine.unlink()
         except OSError as exc:
             raise SettingsError(f"RECEIVER_SPOOL: cannot write {path}: {exc.strerror}") from exc
-        else:
-            with os.fdopen(fd, "w") as file:
-                file.write(new_token())
     return [path.read_text().strip()]
 
 

@@ -9,33 +9,46 @@ from collections.abc import Callable
 import orjson
 
 from receiver import metrics
+from receiver.config import Settings, dump
 
 
 class ServerProcess:
     """Started, listened to, told to drain, waited for."""
 
-    def __init__(self, instance: metrics.Instance, is_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, instance: metrics.Instance, is_ready: Callable[[], None]
+    ) -> None:
+        self._settings = settings
         self._instance = instance
         self._is_ready = is_ready
         self.ready = False
         self.pid = 0
 
     async def start(self, listener: socket.socket) -> None:
-        """Start the process on the shared socket, with a channel to this one."""
+        """Start the process on the shared socket, with a channel to this one.
+
+        The settings go over the channel: read again, they might be others than its siblings'.
+        Raises `OSError` where the system cannot start a process now.
+        """
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "receiver",
-                "server-process",
-                str(listener.fileno()),
-                str(theirs.fileno()),
-                pass_fds=(listener.fileno(), theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "receiver",
+                    "server-process",
+                    str(listener.fileno()),
+                    str(theirs.fileno()),
+                    pass_fds=(listener.fileno(), theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                )
+        except OSError:
+            ours.close()
+            raise
         self.pid = self._process.pid
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=16 << 20)
+        self._writer.write(dump(self._settings) + b"\n")
         self._reading = asyncio.create_task(self._read())
 
     async def wait(self) -> int:

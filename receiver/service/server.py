@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import receiver
 from receiver import metrics
-from receiver.app import Door, Limits
+from receiver.app import Door
 from receiver.config import Settings
 from receiver.guard import Guard
+from receiver.intake import Intake
 from receiver.providers import PROVIDERS
 from receiver.service.parts import spool_root, tokens_of
 from receiver.service.protocol import BoundedProtocol
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 1.0
+# For the spool, the channel, and what Python opens.
+_FILES_RESERVED = 64
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +66,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
         batch_seconds=settings.batch_seconds,
         spool_bytes_max=int(settings.spool_bytes_max),
         disk_reserve_bytes=int(settings.disk_reserve_bytes),
+        unsettled_bytes_max=int(settings.inflight_bytes_max),
     )
     door = make_door(settings, spool)
     server = _Server(_uvicorn_config(settings, door))
@@ -69,7 +74,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
     server.started_event = asyncio.Event()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
-    writer.write(orjson.dumps({"ready": spool.process}) + b"\n")
+    writer.write(orjson.dumps({"ready": True}) + b"\n")
     reporting = asyncio.create_task(_report(door, writer))
     stopping = asyncio.create_task(_stop_when_told(reader, door, server))
     await serving
@@ -96,7 +101,7 @@ def make_door(settings: Settings, spool: Spool) -> Door:
             sources=settings.dataforseo_sources,
             sources_mode=settings.dataforseo_sources_mode,
         ),
-        limits=Limits(
+        intake=Intake(
             body_bytes_max=int(settings.body_bytes_max),
             body_seconds_max=settings.body_seconds_max,
             inflight_bytes_max=int(settings.inflight_bytes_max),
@@ -108,6 +113,8 @@ def make_door(settings: Settings, spool: Spool) -> Door:
 
 def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
     BoundedProtocol.head_bytes_max = int(settings.head_bytes_max)
+    BoundedProtocol.head_seconds_max = settings.head_seconds_max
+    BoundedProtocol.connections_max = _open_files_max() - _FILES_RESERVED
     return uvicorn.Config(
         # uvicorn and Starlette type the same ASGI in two ways.
         ProxyHeadersMiddleware(
@@ -121,8 +128,17 @@ def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
-        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds)),
+        # Half of the time is for what is in flight, the rest for shipping what came of it.
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds / 2)),
     )
+
+
+def _open_files_max() -> int:
+    """Let this process open as many files as the system allows; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
 async def _report(door: Door, writer: asyncio.StreamWriter) -> None:

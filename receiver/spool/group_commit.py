@@ -6,6 +6,7 @@ is handed over at the end of the loop's turn, together with all others of that t
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -23,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.25
 _MEASURE_SECONDS = 1.0
+# At most a tenth of the time is spent on measuring, however many files an outage has left.
+_MEASURE_REST = 10
+# Half of the time that a provider waits: a disk that has not answered for so long takes no more.
+_STALLED_SECONDS = 5.0
 
 _Waiting = tuple[bytes, Sequence[bytes], int, "asyncio.Future[None]"]
 
@@ -42,30 +47,36 @@ class Spool:
         batch_seconds: float,
         spool_bytes_max: int,
         disk_reserve_bytes: int,
+        unsettled_bytes_max: int = 256 << 20,
     ) -> None:
         self._root = root
         self._batch_bytes = batch_bytes
         self._batch_seconds = batch_seconds
         self._spool_bytes_max = spool_bytes_max
         self._disk_reserve_bytes = disk_reserve_bytes
-        self._writer = Writer(root)
+        self._unsettled_bytes_max = unsettled_bytes_max
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._gathering: list[_Waiting] = []
         self._committing = False
+        self._committing_since: float | None = None
+        self._maintaining = False
         self._unsettled_bytes = 0
         self._failure: str | None = None
+        self._writer: Writer | None = None
+        try:
+            self._writer = Writer(root)
+        except OSError as exc:
+            # Without a disk the door opens too, and answers 503; the tick tries again.
+            self._failure = _describe(exc)
         self._room = self._measure_room()
         self._left = self._room.left
-        self._measured_at = time.monotonic()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
+        # Daemons, and measuring apart: nothing else may wait while thousands of files are counted.
+        threading.Thread(target=self._measure_often, name="measure", daemon=True).start()
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
-
-    @property
-    def process(self) -> str:
-        """The id of this process, by which its segments are named."""
-        return self._writer.process
 
     def problem(self, more_bytes: int = 0) -> str | None:
         """Return why a body of this size cannot be made durable now, or None if it can."""
@@ -73,6 +84,11 @@ class Spool:
             return self._failure
         if more_bytes >= self._left:
             return f"the spool is full ({self._room.bounded_by})"
+        if self._unsettled_bytes + more_bytes > self._unsettled_bytes_max:
+            return "too many bytes wait for the disk (RECEIVER_INFLIGHT_BYTES_MAX)"
+        since = self._committing_since
+        if since is not None and time.monotonic() - since > _STALLED_SECONDS:
+            return f"the spool's disk has not answered for {_STALLED_SECONDS:g} s"
         return None
 
     def append(
@@ -96,15 +112,17 @@ class Spool:
     async def close(self) -> None:
         """Commit what waits, seal, and give up the directory."""
         self._timer.cancel()
+        self._closing.set()
         if self._gathering:
             group, self._gathering = self._gathering, []
             self._work.put(lambda: self._commit(group))
-        self._work.put(self._writer.close)
+        self._work.put(self._end)
         self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def _hand_over(self) -> None:
         group, self._gathering = self._gathering, []
+        self._committing_since = time.monotonic()
         self._work.put(lambda: self._commit(group))
 
     def _settle(self, group: list[_Waiting], failure: OSError | None) -> None:
@@ -121,17 +139,42 @@ class Spool:
             self._hand_over()
         else:
             self._committing = False
+            self._committing_since = None
 
     def _tick(self) -> None:
-        self._work.put(self._maintain)
+        if not self._maintaining:
+            self._maintaining = True
+            self._work.put(self._maintain)
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _measured(self, room: tree.Room, *, mended: bool) -> None:
+    def _measured(self, room: tree.Room) -> None:
         self._room = room
         # What is not settled was not on the disk yet when it was measured.
         self._left = room.left - self._unsettled_bytes
+
+    def _maintained(self, *, mended: bool) -> None:
+        self._maintaining = False
         if mended:
             self._failure = None
+
+    # What follows runs in the measuring thread.
+
+    def _measure_often(self) -> None:
+        pause = _MEASURE_SECONDS
+        while not self._closing.wait(pause):
+            began = time.monotonic()
+            room = self._measure_room()
+            pause = max(_MEASURE_SECONDS, (time.monotonic() - began) * _MEASURE_REST)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the process
+                self._loop.call_soon_threadsafe(self._measured, room)
+
+    def _measure_room(self) -> tree.Room:
+        try:
+            return tree.room(
+                self._root, bytes_max=self._spool_bytes_max, reserve_bytes=self._disk_reserve_bytes
+            )
+        except OSError as exc:
+            return tree.Room(0, 0, f"it cannot be measured: {exc.strerror or exc}")
 
     # What follows runs in the committing thread.
 
@@ -151,14 +194,15 @@ class Spool:
                 os._exit(1)
 
     def _commit(self, group: list[_Waiting]) -> None:
-        buffers: list[bytes] = []
-        for head, chunks, _, _ in group:
-            buffers.append(segment.frame(self._writer.marker, head, chunks))
-            buffers.extend(chunks)
         began = time.perf_counter()
         failure = None
         try:
-            self._writer.write(buffers, records=len(group))
+            writer = self._opened()
+            buffers: list[bytes] = []
+            for head, chunks, _, _ in group:
+                buffers.append(segment.frame(writer.marker, head, chunks))
+                buffers.extend(chunks)
+            writer.write(buffers, records=len(group))
         except OSError as exc:
             failure = exc
             metrics.spool_failures.inc()
@@ -166,29 +210,30 @@ class Spool:
         metrics.commit_seconds.observe(time.perf_counter() - began)
         metrics.commit_records.observe(len(group))
         self._loop.call_soon_threadsafe(self._settle, group, failure)
-        if self._writer.bytes >= self._batch_bytes:
+        if self._writer is not None and self._writer.bytes >= self._batch_bytes:
             self._writer.seal()
 
     def _maintain(self) -> None:
         mended = self._failure is not None and self._probe()
-        if mended or time.monotonic() - self._measured_at >= _MEASURE_SECONDS:
-            self._measured_at = time.monotonic()
-            room = self._measure_room()
-            self._loop.call_soon_threadsafe(lambda: self._measured(room, mended=mended))
-        if self._writer.age_seconds >= self._batch_seconds:
+        self._loop.call_soon_threadsafe(lambda: self._maintained(mended=mended))
+        if self._writer is not None and self._writer.age_seconds >= self._batch_seconds:
             self._writer.seal()
 
     def _probe(self) -> bool:
         try:
-            self._writer.probe()
+            self._opened().probe()
         except OSError:
             return False  # `_failure` says it already
         return True
 
-    def _measure_room(self) -> tree.Room:
-        return tree.room(
-            self._root, bytes_max=self._spool_bytes_max, reserve_bytes=self._disk_reserve_bytes
-        )
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self._root)
+        return self._writer
+
+    def _end(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _describe(failure: OSError) -> str:

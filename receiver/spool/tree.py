@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ from receiver import clock, disk, segment
 PROBE = "probe"
 _LOCK = "lock"
 _UNBORN = ".new-"
+# What a file system puts into its own root, for nobody to read.
+_FOREIGN = "lost+found"
+_PROCESS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def claim(root: Path) -> tuple[Path, int]:
     its own only when the lock is held, so no shipper can take it for a dead one.
     """
     disk.make_directory(root)
-    process = clock.new_id()
+    # Markers are made of it, so it must not follow from the delivery ids that senders are told.
+    process = clock.new_id(noise=secrets.randbits)
     unborn = root / f"{_UNBORN}{process}"
     unborn.mkdir()
     lock = os.open(unborn / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -63,8 +69,8 @@ def directories(root: Path) -> list[Path]:
         return []
     if any(entry.name == _LOCK or entry.name.endswith(segment.SUFFIXES) for entry in found):
         return [root]
-    visible = (entry for entry in found if not entry.name.startswith("."))
-    return sorted(Path(entry.path) for entry in visible if entry.is_dir(follow_symlinks=False))
+    ours = (e for e in found if not e.name.startswith(".") and e.name != _FOREIGN)
+    return sorted(Path(entry.path) for entry in ours if entry.is_dir(follow_symlinks=False))
 
 
 def writer_lives(directory: Path) -> bool:
@@ -128,6 +134,8 @@ def bury(root: Path) -> None:
         if directory != root:
             _bury(directory)
     for unborn in root.glob(f"{_UNBORN}*"):
+        if not _PROCESS.match(unborn.name.removeprefix(_UNBORN)):
+            continue
         # Its maker needs milliseconds, so after a minute it is dead.
         if clock.now_us() - clock.id_time_us(unborn.name.removeprefix(_UNBORN)) > 60_000_000:
             _bury(unborn)

@@ -32,7 +32,11 @@ class Writer:
         self._begun_at = 0.0
         self._number = 0
         self._fd: int | None = None
-        self._begin()
+        try:
+            self._begin()
+        except OSError:
+            os.close(self._lock)  # a directory without a lock and a record is buried
+            raise
 
     @property
     def age_seconds(self) -> float:
@@ -73,8 +77,10 @@ class Writer:
         if self._fd is None or not self.records:
             return
         self._path(segment.OPEN).rename(self._path(segment.SEALED))
-        os.close(self._fd)
+        fd = self._fd
+        # Forgotten first: once closed, its number may be a client's connection.
         self._next()
+        os.close(fd)
         self._begin()
 
     def probe(self) -> None:
@@ -96,13 +102,13 @@ class Writer:
         os.close(self._lock)
 
     def _begin(self) -> None:
+        # It may be there, empty: from an attempt that could not sync its name.
         path = self._path(segment.OPEN)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             disk.sync_directory(self.directory)
         except OSError:
             os.close(fd)
-            path.unlink(missing_ok=True)
             raise
         self._fd = fd
 

@@ -1,0 +1,1 @@
+"""The adapters against recorded-style samples."""

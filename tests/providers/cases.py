@@ -1,0 +1,210 @@
+"""What every adapter must pass.
+
+A provider's tests subclass `AdapterCases`, name the provider, and say which of its samples are
+deliveries of one callback.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import ClassVar
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.envelope import Envelope
+from receiver.guard import Guard
+from receiver.providers import PROVIDERS, Entrance, Recognised
+from receiver.providers.base import placeholder, query_of
+from tests.deliveries import envelope_of, head_of
+from tests.providers.samples import OUTSCRAPER_KEY, TOKEN, Sample, samples
+
+# A provider's own names, so that made-up JSON reaches the code behind them.
+NAMES = [
+    "id",
+    "status",
+    "status_code",
+    "tasks",
+    "data",
+    "tag",
+    "postback_data",
+    "result",
+    "name",
+    "type",
+    "jobStatus",
+    "jobs",
+    "roundsCompleted",
+    "jobCreationTimeUTC",
+]
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=9),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), values, max_size=5)
+    ),
+    max_leaves=12,
+)
+OTHER_JSON = [b'{"hello":"world"}', b"{}", b"[]", b"[{}]", b"1", b'"text"', b"null", b"true"]
+
+
+# Each subclass runs the same cases, which is what the health check asks about.
+shared = settings(suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+
+
+class AdapterCases:
+    """The cases; pytest collects the subclasses."""
+
+    provider: ClassVar[str]
+    # Scenarios that are deliveries of one callback; all other samples are of different ones.
+    repeated: ClassVar[list[set[str]]] = []
+
+    def test_a_sample_is_recognised_as_what_it_is(self, sample: Sample) -> None:
+        expected = {name: value for name, value in sample.expected.items() if name != "kind"}
+        assert expected == asdict(sample.recognise())
+
+    def test_a_sample_comes_in_by_an_entrance(self, sample: Sample) -> None:
+        path = sample.target.partition("?")[0].split("/")
+        entrance = self.entrance(sample.kind)
+        assert ["", self.provider, sample.kind, TOKEN] == path[:4]
+        assert [] == path[5:] or entrance.path_follows
+        assert entrance.method == sample.method
+        if entrance.needs_id:
+            assert placeholder(query_of(sample.target).get("id"), "$id")
+
+    def test_a_signed_sample_is_let_in_by_its_key_and_by_no_other(self, sample: Sample) -> None:
+        name = self.entrance(sample.kind).signature_header
+        if name is None or name not in dict(sample.headers):
+            return
+        good = Guard(tokens=[], signature="required", signature_keys=[OUTSCRAPER_KEY.encode()])
+        good.check_signature(name, sample.headers, [sample.wire])
+        other = Guard(tokens=[], signature="required", signature_keys=[b"another"])
+        with pytest.raises(Exception, match="fits none of"):
+            other.check_signature(name, sample.headers, [sample.wire])
+
+    def test_deliveries_of_one_callback_have_one_key_and_others_have_another(self) -> None:
+        keys = {one.scenario: one.recognise().key for one in samples(self.provider)}
+        groups = {
+            scenario: frozenset(next((group for group in self.repeated if scenario in group), ()))
+            for scenario in keys
+        }
+        for one, key in keys.items():
+            for other, other_key in keys.items():
+                if one < other and key is not None:
+                    same = bool(groups[one]) and groups[one] == groups[other]
+                    assert same == (key == other_key), (one, other)
+
+    def test_no_secret_is_in_what_goes_into_the_index(self, sample: Sample) -> None:
+        found = orjson.dumps(asdict(sample.recognise())).decode()
+        for secret in (TOKEN, OUTSCRAPER_KEY, "sampleapitoken"):
+            assert secret not in found
+
+    def test_a_sample_cut_anywhere_raises_nothing_and_is_not_taken_for_whole(
+        self, sample: Sample
+    ) -> None:
+        content = sample.content or b""
+        stripped = content.rstrip()
+        for length in {*range(0, len(stripped), max(1, len(stripped) // 97)), *range(40)}:
+            cut = stripped[:length]
+            recognised = self.recognise(sample.envelope, cut)
+            if length < len(stripped) and stripped.startswith((b"{", b"\n")):
+                expected = "not_json" if cut.strip() else "empty"
+                assert expected == recognised.invalid
+            self.recognise(sample.envelope, cut, whole=False)
+
+    def test_white_space_around_a_body_changes_nothing(self, sample: Sample) -> None:
+        content = sample.content
+        if content:
+            spaced = b"\r\n \n\t" + content + b" \n\n"
+            assert sample.recognise() == self.recognise(sample.envelope, spaced)
+
+    def test_a_body_that_could_not_be_decoded_is_invalid(self, sample: Sample) -> None:
+        recognised = self.recognise(sample.envelope, None)
+        if self.has_body(sample.kind):
+            assert "undecodable" == recognised.invalid
+
+    def test_an_empty_body_is_invalid(self, sample: Sample) -> None:
+        for empty in (b"", b"\n\n", b" \r\n\t"):
+            recognised = self.recognise(sample.envelope, empty)
+            if self.has_body(sample.kind):
+                assert "empty" == recognised.invalid
+
+    @pytest.mark.parametrize("body", OTHER_JSON)
+    def test_other_json_is_of_an_unknown_kind(self, body: bytes) -> None:
+        for kind in self.kinds():
+            recognised = self.recognise(self.envelope(kind), body)
+            if self.has_body(kind):
+                assert "unknown_kind" == recognised.invalid
+                assert recognised.key is None
+
+    def test_a_body_that_is_no_json_is_said_to_be_none(self) -> None:
+        for body in (b"<html></html>", b"id=1&status=2", b"{'id': 1}", b'{"id":1}x', b"\xff\xfe{}"):
+            for kind in self.kinds():
+                if self.has_body(kind):
+                    assert "not_json" == self.recognise(self.envelope(kind), body).invalid
+
+    @shared
+    @given(body=st.none() | st.binary(max_size=80), whole=st.booleans())
+    def test_random_bytes_raise_nothing(self, body: bytes | None, whole: bool) -> None:
+        for kind in self.kinds():
+            self.recognise(self.envelope(kind), body, whole=whole)
+
+    @shared
+    @given(value=json_values, whole=st.booleans())
+    def test_json_of_any_shape_raises_nothing(self, value: object, whole: bool) -> None:
+        for kind in self.kinds():
+            self.recognise(self.envelope(kind), orjson.dumps(value), whole=whole)
+
+    @shared
+    @given(
+        target=st.text(st.characters(max_codepoint=255), max_size=40)
+        | st.text("id=tag&%2541$+?/", max_size=40).map("/p/k/***?{}".format),
+        name=st.sampled_from(["x-crawl-name", "content-type"]),
+        value=st.text(st.characters(max_codepoint=255), max_size=20),
+    )
+    def test_heads_of_any_shape_raise_nothing(self, target: str, name: str, value: str) -> None:
+        for kind in self.kinds():
+            envelope = envelope_of(
+                head=head_of(
+                    provider=self.provider, kind=kind, target=target, headers=[(name, value)]
+                )
+            )
+            for body in (None, b"", b"{}", b'{"id":"1","status":"x"}'):
+                self.recognise(envelope, body)
+
+    def test_deep_nesting_raises_nothing(self) -> None:
+        for body in (b"[" * 100_000, b'{"tasks":' * 50_000, b'{"jobs":[' * 50_000):
+            for kind in self.kinds():
+                self.recognise(self.envelope(kind), body)
+
+    # How it is asked.
+
+    def recognise(
+        self, envelope: Envelope, body: bytes | None, *, whole: bool = True
+    ) -> Recognised:
+        """Ask the adapter, and check that what it says has the types of the columns."""
+        recognised = PROVIDERS[self.provider].recognise(envelope, body, whole=whole)
+        for name, value in asdict(recognised).items():
+            assert value is None or (isinstance(value, str) and value), name
+        return recognised
+
+    def envelope(self, kind: str) -> Envelope:
+        """Return an envelope whose head says nothing."""
+        target = f"/{self.provider}/{kind}/***"
+        return envelope_of(head=head_of(provider=self.provider, kind=kind, target=target))
+
+    def kinds(self) -> Iterable[str]:
+        """Return the kinds that come in."""
+        return [entrance.kind for entrance in PROVIDERS[self.provider].entrances]
+
+    def has_body(self, kind: str) -> bool:
+        """Say whether a callback of this kind has a body."""
+        return self.entrance(kind).method == "POST"
+
+    def entrance(self, kind: str) -> Entrance:
+        """Return the entrance of a kind."""
+        return next(e for e in PROVIDERS[self.provider].entrances if e.kind == kind)

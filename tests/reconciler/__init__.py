@@ -1,0 +1,1 @@
+"""Sweeps in this process, against the simulated providers."""

@@ -1,0 +1,194 @@
+"""Sweeps of Outscraper."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver.reconciler import OutscraperSweep
+from tests.reconciler.place import HOUR, TOKEN, Place, body_of, past
+from tests.simulators.outscraper import Outscraper
+from tests.simulators.outscraper.work import Outcome
+from tests.simulators.sink import Sink
+from tests.support.oracle import read_lines
+
+
+@pytest.fixture
+def simulator() -> Iterator[Outscraper]:
+    with Outscraper(clock=past(2 * HOUR)) as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, simulator: Outscraper) -> Place:
+    return Place(tmp_path, "outscraper", simulator)
+
+
+@pytest.fixture
+def door() -> Iterator[Sink]:
+    with Sink() as running:
+        running.status = 503
+        yield running
+
+
+def sweep_of() -> OutscraperSweep:
+    return OutscraperSweep(grace_seconds=600.0)
+
+
+def webhook(door: Sink) -> str:
+    return f"{door.url}/outscraper/webhook/{TOKEN}"
+
+
+def finished(simulator: Outscraper, count: int = 1, outcome: Outcome = "Success") -> list[str]:
+    ids = [simulator.submit(f"bars {number}") for number in range(count)]
+    for request_id in ids:
+        simulator.finish(request_id, outcome)
+    simulator.wait_idle()
+    return ids
+
+
+def arrived(place: Place, simulator: Outscraper, ids: list[str]) -> None:
+    """Put webhooks as the provider sends them into the archive."""
+    bodies = {one: b'{"id":"%s","status":"SUCCESS"}' % one.encode() for one in ids}
+    place.arrived("webhook", ids, bodies=bodies)
+    place.ship()
+
+
+def test_results_nobody_told_of_are_repaired(place: Place, simulator: Outscraper) -> None:
+    ids = finished(simulator, 50)
+    simulator.clock.advance(2 * HOUR)
+    summary = place.sweep(sweep_of())
+    assert ({"repaired": 50}, ()) == (summary.outcomes, summary.alarms)
+    lines = place.lines(origin="sweep", kind="result", provider="outscraper")
+    assert set(ids) == set(lines)
+    for request_id, line in lines.items():
+        assert simulator.data(request_id) == body_of(line)["data"]
+        assert f"{request_id}:result" == line["key"]
+        assert "Success" == line["status"]
+    summary = place.sweep(sweep_of())
+    assert ({}, 50) == (summary.outcomes, summary.held)
+    assert [] == place.unfinished()
+
+
+def test_twenty_calls_a_second_are_never_exceeded(place: Place, simulator: Outscraper) -> None:
+    finished(simulator, 40)
+    simulator.clock.advance(2 * HOUR)
+    assert {"repaired": 40} == place.sweep(sweep_of(), real_time=True).outcomes
+    assert 20 >= simulator.ledger.maximum_within(1.0)
+    assert 0 == simulator.ledger.count_http(429)
+
+
+def test_results_that_a_webhook_told_of_are_collected(place: Place, simulator: Outscraper) -> None:
+    ids = finished(simulator, 3)
+    arrived(place, simulator, ids)
+    assert {"collected": 3} == place.sweep(sweep_of()).outcomes
+    results = place.lines(kind="result")
+    assert set(ids) == set(results)
+    assert set(ids) == set(place.lines(kind="webhook"))
+
+
+def test_what_a_webhook_told_of_is_fetched_though_no_list_has_it(
+    place: Place, simulator: Outscraper
+) -> None:
+    ids = finished(simulator, 3)
+    arrived(place, simulator, ids)
+    simulator.settings.requests_listed_max = 0
+    assert {"collected": 3} == place.sweep(sweep_of()).outcomes
+
+
+def test_a_result_is_fetched_while_its_four_hours_last(tmp_path: Path) -> None:
+    with Outscraper(clock=past(4 * HOUR)) as simulator:
+        place = Place(tmp_path, "outscraper", simulator)
+        (request_id,) = finished(simulator)
+        simulator.clock.advance(4 * HOUR - 10)
+        assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
+        assert request_id in place.lines()
+
+
+def test_a_request_that_is_pending_again_is_lost_and_told_once(tmp_path: Path) -> None:
+    with Outscraper(clock=past(5 * HOUR)) as simulator:
+        place = Place(tmp_path, "outscraper", simulator)
+        (lost,) = finished(simulator)
+        simulator.clock.advance(5 * HOUR - 60)
+        (found,) = finished(simulator)
+        sweep = sweep_of()
+        summary = place.sweep(sweep)
+        assert ({lost: "lost", found: "repaired"}, True) == (place.outcomes(), summary.failed)
+        summary = place.sweep(sweep)
+        assert ({}, False) == (summary.outcomes, summary.failed)
+        assert [] == place.unfinished()
+
+
+def test_what_was_told_of_and_is_pending_may_still_come(
+    place: Place, simulator: Outscraper
+) -> None:
+    request_id = simulator.submit("bars")
+    arrived(place, simulator, [request_id])
+    sweep = sweep_of()
+    assert {"pending": 1} == place.sweep(sweep).outcomes
+    simulator.finish(request_id)
+    assert {"collected": 1} == place.sweep(sweep).outcomes
+
+
+@pytest.mark.parametrize("form", ["204", "200"])
+def test_a_request_that_failed_is_kept_once(place: Place, simulator: Outscraper, form: Any) -> None:
+    simulator.settings.failure_form = form
+    (request_id,) = finished(simulator, outcome="Failure")
+    simulator.clock.advance(2 * HOUR)
+    assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
+    assert {} == place.sweep(sweep_of()).outcomes
+    line = place.lines()[request_id]
+    assert (f"{request_id}:result", "Failure", None) == (
+        line["key"],
+        line["status"],
+        line["invalid"],
+    )
+
+
+def test_platform_tasks_are_fetched_once_they_are_done(place: Place, simulator: Outscraper) -> None:
+    ids = [simulator.create_task() for _ in range(120)]
+    for task_id in ids[:-1]:
+        simulator.finish(task_id, "Failure" if task_id == ids[0] else "Success")
+    simulator.clock.advance(2 * HOUR)
+    young = simulator.create_task()
+    simulator.finish(young)
+    summary = place.sweep(sweep_of())
+    assert ({"repaired": 119}, 1) == (summary.outcomes, summary.young)
+    lines = place.lines(kind="result")
+    assert set(ids[:-1]) == set(lines)
+    assert simulator.task(ids[1]) == body_of(lines[ids[1]])
+
+
+def test_failed_webhook_calls_are_an_alarm(place: Place, simulator: Outscraper, door: Sink) -> None:
+    request_id = simulator.submit("bars", webhook=webhook(door))
+    simulator.finish(request_id)
+    simulator.wait_idle()
+    simulator.clock.advance(2 * HOUR)
+    summary = place.sweep(sweep_of())
+    assert {"repaired": 1} == summary.outcomes
+    assert summary.failed
+    (alarm,) = summary.alarms
+    assert alarm.startswith("1 webhook calls failed in 24 hours, the last at ")
+    assert alarm.endswith(": Status code: 503")
+
+
+def test_what_is_not_there_is_lost_once_and_stops_no_other(
+    place: Place, simulator: Outscraper
+) -> None:
+    (request_id,) = finished(simulator)
+    simulator.clock.advance(2 * HOUR)
+    arrived(place, simulator, [f"made-up-{number}" for number in range(30)])
+    sweep = sweep_of()
+    assert {"repaired": 1, "lost": 30} == place.sweep(sweep).outcomes
+    assert request_id in {line["task_id"] for line in read_lines(place.archive)}
+    assert {} == place.sweep(sweep).outcomes
+    assert [] == place.unfinished()
+
+
+def test_a_dry_run_fetches_nothing(place: Place, simulator: Outscraper) -> None:
+    finished(simulator, 2)
+    simulator.clock.advance(2 * HOUR)
+    assert {"wanted": 2} == place.sweep(sweep_of(), dry_run=True).outcomes
+    assert 0 == simulator.ledger.count("request")
+    assert [] == place.archive.keys()

@@ -1,0 +1,111 @@
+"""An S3 endpoint on loopback, and buckets in it: moto's server behind ordinary boto3."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.config
+from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ACCESS_KEY_ID = "AKIATESTTESTTESTTEST"
+SECRET_ACCESS_KEY = "secret-of-the-tests-0123456789abcdefghij"
+REGION = "us-east-1"
+
+
+def environ(url: str) -> dict[str, str]:
+    """Return the `AWS_…` variables that lead a program to an endpoint, and to nothing else."""
+    return {
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+
+
+def connect(url: str) -> "S3Client":
+    """Return a plain client of an endpoint."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=ACCESS_KEY_ID,
+        aws_secret_access_key=SECRET_ACCESS_KEY,
+        region_name=REGION,
+        config=botocore.config.Config(connect_timeout=5, read_timeout=30),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket and an endpoint that reaches it."""
+
+    name: str
+    endpoint: str
+    client: "S3Client"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The `AWS_…` variables that lead to this bucket's endpoint."""
+        return environ(self.endpoint)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return all keys under a prefix, sorted."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return an object, or a range of it."""
+        options: dict[str, Any] = {}
+        if start or length is not None:
+            end = "" if length is None else start + length - 1
+            options["Range"] = f"bytes={start}-{end}"
+        return self.client.get_object(Bucket=self.name, Key=key, **options)["Body"].read()
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object."""
+        self.client.put_object(Bucket=self.name, Key=key, Body=content)
+
+
+class S3Server:
+    """moto's S3 on 127.0.0.1, at a port that the system chose."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request
+        self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._moto.start()
+        self.address: tuple[str, int] = self._moto.get_host_and_port()
+        self.url = "http://{}:{}".format(*self.address)
+        self.client = connect(self.url)
+
+    def new_bucket(self) -> Bucket:
+        """Make an empty bucket of a name that nobody else has."""
+        name = f"callbacks-{uuid.uuid4().hex[:12]}"
+        self.client.create_bucket(Bucket=name)
+        return Bucket(name, self.url, self.client)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.client.close()
+        self._moto.stop()
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Serve S3 for as long as the context lasts."""
+    server = S3Server()
+    try:
+        yield server
+    finally:
+        server.close()

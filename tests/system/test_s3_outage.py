@@ -1,0 +1,106 @@
+"""S3 fails in every way for longer than one batch; callbacks are taken all the while."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.oracle import Ledger, Load, verify
+from tests.support.relay import Behaviour, Relay
+from tests.support.server import Receiver
+from tests.support.wait import wait_for
+from tests.system.conftest import Place
+
+pytestmark = pytest.mark.system
+
+_BATCH_SECONDS = 0.3
+_FAULTS: tuple[Behaviour, ...] = (
+    "refuse",
+    "hang",
+    "cut",
+    "fail_before",
+    "fail_after",
+    "slow_down",
+)
+
+
+def _sealed(receiver: Receiver) -> int:
+    return len([path for path in receiver.spooled() if path.suffix == ".seg"])
+
+
+def _wait_for_one_more(receiver: Receiver) -> None:
+    before = _sealed(receiver)
+    wait_for(lambda: _sealed(receiver) > before, "one more segment waits")
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+def test_an_outage_delays_and_loses_nothing(
+    tmp_path: Path, far: Place, relay: Relay, fault: Behaviour
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_BATCH_SECONDS": f"{_BATCH_SECONDS}"}) as it:
+        it.start()
+        with Load(it, ledger, seed=11, senders=2):
+            wait_for(lambda: far.archive.keys("index/"), "the first segment is in the archive")
+            relay.behave(fault)
+            wait_for(lambda: _sealed(it) >= 5, "five segments wait")
+            assert 200 == it.readiness()
+            wait_for(lambda: it.metric("receiver_lag_seconds") > 2, "the lag rises")
+            if fault != "refuse":
+                wait_for(lambda: relay.met[fault] >= 4, "the fault was met again and again")
+            wait_for(
+                lambda: it.metric("receiver_pass_failures_total", **{"pass": "ship"}) >= 1,
+                "a pass fails, and is counted",
+            )
+            before = len(ledger.acknowledged)
+            wait_for(lambda: len(ledger.acknowledged) > before + 20, "callbacks are still taken")
+            assert 200 == it.readiness()
+            relay.behave("pass")
+            wait_for(
+                lambda: it.metric("receiver_lag_seconds") < 2 * _BATCH_SECONDS + 1,
+                "the lag falls, under load",
+            )
+        it.wait_until_shipped()
+        wait_for(lambda: it.metric("receiver_lag_seconds") == 0, "the lag is gone")
+        assert {200} == set(ledger.statuses)
+        it.terminate()
+    assert verify(far.archive, ledger).segments > 5
+
+
+def test_faults_one_after_the_other_and_kills_in_between_lose_nothing(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_BATCH_SECONDS": "0.2"}) as it:
+        it.start()
+        with Load(it, ledger, seed=12, senders=2):
+            for fault in _FAULTS:
+                relay.behave(fault)
+                _wait_for_one_more(it)
+                if fault in ("cut", "fail_after"):
+                    # Some of a segment's objects may be there already; its next life ships it.
+                    it.kill_all()
+                    relay.behave("pass")
+                    it.start()
+                relay.behave("pass")
+        it.wait_until_shipped()
+        it.terminate()
+    verify(far.archive, ledger)
+
+
+def test_a_retry_after_an_unseen_success_writes_the_same_bytes(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, far.settings) as it:
+        it.start()
+        relay.behave("fail_after")
+        with Load(it, ledger, seed=13, senders=2):
+            # The write took effect, and the receiver has not learnt of it.
+            wait_for(lambda: far.archive.keys("callbacks/"), "an object is there")
+        first = {key: far.archive.get(key) for key in far.archive.keys("callbacks/")}
+        assert it.spooled()
+        relay.behave("pass")
+        it.wait_until_shipped()
+        it.terminate()
+    assert first == {key: far.archive.get(key) for key in first}
+    verify(far.archive, ledger)

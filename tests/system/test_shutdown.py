@@ -1,0 +1,173 @@
+"""The end, in order: unready, answering on, accepting no more, sealed, shipped."""
+
+import signal
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.support.http import connect, read_answer
+from tests.support.oracle import DirectoryArchive, Ledger, Load, verify
+from tests.support.relay import Relay
+from tests.support.samples import Samples
+from tests.support.server import Receiver
+from tests.support.wait import wait_for
+from tests.system.conftest import Place
+
+pytestmark = pytest.mark.system
+
+
+def _refused(receiver: Receiver) -> bool:
+    try:
+        connect(receiver.url, seconds=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def _wait_for_more(ledger: Ledger, count: int) -> None:
+    wanted = len(ledger.acknowledged) + count
+    wait_for(lambda: len(ledger.acknowledged) >= wanted, f"{count} more are acknowledged")
+
+
+def test_sigterm_is_followed_in_the_order_of_the_contract(tmp_path: Path) -> None:
+    ledger, samples = Ledger(), Samples(seed=31)
+    slow, late = samples.postback(squeezed=False), samples.webhook()
+    settings = {"RECEIVER_DRAIN_SECONDS": "2", "RECEIVER_BATCH_SECONDS": "60"}
+    with Receiver(tmp_path, settings) as it:
+        life = it.start("--workers", "2")
+        ledger.send(slow)
+        with connect(it.url) as connection:
+            half = len(slow.wire) // 2
+            target = it.path(slow.provider, slow.kind, slow.rest)
+            names = "".join(f"{name}: {value}\r\n" for name, value in slow.headers)
+            head = f"POST {target} HTTP/1.1\r\nHost: a\r\n{names}Content-Length: {len(slow.wire)}"
+            connection.sendall(f"{head}\r\n\r\n".encode() + slow.wire[:half])
+            wait_for(lambda: it.metric("receiver_inflight_bytes") > 0, "its body is being read")
+            life.signal(signal.SIGTERM)
+            began = time.monotonic()
+            wait_for(lambda: it.readiness() == 503, "it is unready")
+            assert "draining" == it.request("GET", "/readyz").json["detail"]
+            assert 200 == it.request("GET", "/healthz").status
+            answer = ledger.deliver(it.request, late, token=it.token)
+            assert (200, "close") == (answer.status, answer.headers["connection"])
+            assert life.status is None
+            wait_for(lambda: _refused(it), "nobody listens any more")
+            assert time.monotonic() - began > 1.5
+            # What had begun before is finished after.
+            assert life.status is None
+            connection.sendall(slow.wire[half:])
+            answer = read_answer(connection)
+            ledger.settle(slow, answer)
+            assert (200, "close") == (answer.status, answer.headers["connection"])
+        assert 0 == life.wait()
+        life.wait_for_all()
+        assert [] == it.spooled()
+    # The batch time was not over; the end sealed and shipped it.
+    assert 2 == verify(DirectoryArchive(it.archive), ledger).acknowledged
+
+
+def test_no_callback_is_lost_by_an_end_under_load(tmp_path: Path, place: Place) -> None:
+    ledger = Ledger()
+    settings = {**place.settings, "RECEIVER_DRAIN_SECONDS": "0.5"}
+    with Receiver(tmp_path, settings) as it:
+        for _ in range(3):
+            it.start("--workers", "2")
+            with Load(it, ledger, seed=len(ledger.sent), senders=4):
+                _wait_for_more(ledger, 100)
+                assert 0 == it.terminate()
+            assert [] == it.spooled()
+    assert {200} == set(ledger.statuses)
+    verify(place.archive, ledger)
+
+
+def test_ctrl_c_ends_at_once_with_130(tmp_path: Path) -> None:
+    ledger = Ledger()
+    settings = {"RECEIVER_DRAIN_SECONDS": "60", "RECEIVER_BATCH_SECONDS": "60"}
+    with Receiver(tmp_path, settings) as it:
+        life = it.start("--workers", "2")
+        assert 200 == ledger.deliver(it.request, Samples(33).webhook(), token=it.token).status
+        # A terminal sends it to every process of the group.
+        life.signal_all(signal.SIGINT)
+        assert 130 == life.wait(seconds=20)
+        life.wait_for_all()
+        assert [] == life.errors
+    verify(DirectoryArchive(it.archive), ledger)
+
+
+def test_a_second_sigterm_ends_the_wait(tmp_path: Path) -> None:
+    with Receiver(tmp_path, {"RECEIVER_DRAIN_SECONDS": "60"}) as it:
+        life = it.start()
+        life.signal(signal.SIGTERM)
+        wait_for(lambda: it.readiness() == 503, "it is unready")
+        life.signal(signal.SIGTERM)
+        assert 0 == life.wait(seconds=20)
+
+
+def test_sigterm_to_every_process_is_drained_all_the_same(tmp_path: Path) -> None:
+    with Receiver(tmp_path, {"RECEIVER_DRAIN_SECONDS": "2"}) as it:
+        life = it.start("--workers", "2")
+        # As systemd does by default (systemd.kill(5), KillMode=control-group).
+        life.signal_all(signal.SIGTERM)
+        wait_for(lambda: it.readiness() == 503, "it is unready")
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            assert 200 == it.request("POST", it.path("diffbot", "notification"), b"{}").status
+        assert 0 == life.wait(seconds=20)
+
+
+def test_sigterm_while_it_starts_ends_it(tmp_path: Path) -> None:
+    with Receiver(tmp_path) as it:
+        life = it.launch()
+        wait_for(lambda: list(it.spool.glob("*")), "a server process is about to start")
+        life.signal(signal.SIGTERM)
+        assert 0 == life.wait(seconds=20)
+        life.wait_for_all()
+        assert [] == it.spooled()
+
+
+def test_what_cannot_be_shipped_waits_for_the_next_start(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_SHUTDOWN_SECONDS": "1"}) as it:
+        _stop_with_a_full_spool(it, ledger, relay)
+        relay.behave("pass")
+        it.start()
+        it.wait_until_shipped()
+        it.terminate()
+        assert [] == list(it.spool.iterdir())
+    verify(far.archive, ledger)
+
+
+def test_what_cannot_be_shipped_is_drained_by_the_command(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_SHUTDOWN_SECONDS": "1"}) as it:
+        _stop_with_a_full_spool(it, ledger, relay)
+        assert 4 == it.command("drain").returncode
+        relay.behave("pass")
+        # The spool of a machine that is gone, copied to another place.
+        rescued = tmp_path / "rescued"
+        it.spool.rename(rescued)
+        drained = it.command("drain", "--spool", str(rescued), "--output", "json")
+        assert (0, "") == (drained.returncode, drained.stderr)
+        assert len(ledger.acknowledged) == orjson.loads(drained.stdout)["records"]
+        assert [] == list(rescued.iterdir())
+    verify(far.archive, ledger)
+
+
+def _stop_with_a_full_spool(receiver: Receiver, ledger: Ledger, relay: Relay) -> None:
+    receiver.start("--workers", "2")
+    relay.behave("hang")
+    with Load(receiver, ledger, seed=34):
+        wait_for(lambda: len(receiver.spooled()) >= 4, "segments wait")
+    began = time.monotonic()
+    assert 0 == receiver.terminate()
+    assert time.monotonic() - began < 10
+    assert receiver.spooled()
+    assert {".seg"} == {path.suffix for path in receiver.spooled()}
+    [stopped] = receiver.life.logged("stopped")
+    assert len(receiver.spooled()) == stopped["segments_left_in_spool"]

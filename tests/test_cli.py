@@ -1,0 +1,433 @@
+"""The command: help, output, and exit statuses."""
+
+import gzip
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from receiver import __version__, segment
+from receiver.cli import cli, main
+from receiver.spool import Writer
+from tests.deliveries import framed, head_of, segment_file
+
+TOKEN = "0123456789abcdef-token"
+
+
+@pytest.fixture(autouse=True)
+def _environment_and_logging_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("RECEIVER_") or name == "FORWARDED_ALLOW_IPS":
+            del os.environ[name]
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+
+class Command:
+    """Runs the command in this process, as the entry point does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capfd = capfd
+
+    def __call__(self, *arguments: str, **variables: str) -> Outcome:
+        self._capfd.readouterr()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["receiver", *arguments])
+            for name, value in variables.items():
+                patch.setenv(f"RECEIVER_{name}", value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        captured = self._capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Outcome(ended.value.code, captured.out, captured.err)
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capfd)
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that is no group."""
+
+    def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        context = click.Context(command)
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                yield from walk(found, (*words, name))
+        else:
+            yield words
+
+    return walk(cli, ())
+
+
+# Help and usage.
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_explains_itself_with_examples(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(cli, [*words, "--help"])
+    assert 0 == result.exit_code
+    _, _, examples = result.output.partition("Examples:\n")
+    shown = [line.split() for line in examples.splitlines() if "receiver " in line]
+    assert any(words[-1] in line for line in shown)
+
+
+def test_the_help_lists_the_commands(receiver: Command) -> None:
+    outcome = receiver("--help")
+    assert 0 == outcome.status
+    for name in ("serve", "ship", "drain", "urls", "config", "check", "spool"):
+        assert re.search(rf"^  {name} ", outcome.out, re.MULTILINE)
+    assert "server-process" not in outcome.out
+
+
+def test_the_version_is_shown(receiver: Command) -> None:
+    outcome = receiver("--version")
+    assert (0, f"receiver {__version__}\n") == (outcome.status, outcome.out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["ship", "--fast"],
+        ["ship", "--output", "xml"],
+        ["serve", "--port", "many"],
+        ["spool", "dig"],
+        ["spool", "cat", "nowhere.seg"],
+        ["drain", "--spool", "nowhere"],
+        ["spool", "--spool", "nowhere", "ls"],
+    ],
+)
+def test_wrong_usage_ends_with_2_on_stderr(receiver: Command, arguments: list[str]) -> None:
+    outcome = receiver(*arguments)
+    assert (2, "") == (outcome.status, outcome.out)
+    assert "Error: " in outcome.err or "receiver: " in outcome.err
+
+
+@pytest.mark.parametrize("words", [["ship"], ["urls"], ["config"], ["check"], ["serve"]])
+def test_wrong_settings_end_with_3_and_one_line(receiver: Command, words: list[str]) -> None:
+    outcome = receiver(*words, PORT="eight", TOKENS="not-to-be-shown/")
+    assert (3, "") == (outcome.status, outcome.out)
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("receiver: RECEIVER_PORT: ")
+    assert "not-to-be-shown" not in line
+    outcome = receiver(*words, PROT="8000")
+    assert (3, "receiver: unknown setting RECEIVER_PROT; `receiver config` lists all\n") == (
+        outcome.status,
+        outcome.err,
+    )
+
+
+def test_an_interruption_ends_with_130(receiver: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("receiver.shipper.Shipper.ship", interrupt)
+    outcome = receiver("ship")
+    assert (130, "receiver: interrupted") == (outcome.status, outcome.err.strip())
+
+
+# urls and config.
+
+
+def test_urls_are_printed_whole_as_a_table_and_as_json(receiver: Command) -> None:
+    public = "https://hooks.example.net/a/rather/long/prefix/of/ours"
+    given = {"PUBLIC_URL": public, "TOKENS": TOKEN}
+    rows = receiver("urls", "--output", "json", **given).rows
+    assert 6 == len(rows)
+    table = receiver("urls", **given)
+    assert 0 == table.status
+    for row in rows:
+        assert row["url"].startswith(f"{public}/{row['provider']}/{row['kind']}/{TOKEN}")
+        assert row["url"] in table.out
+
+
+def test_a_new_token_is_printed_alone(receiver: Command) -> None:
+    outcome = receiver("urls", "--new-token")
+    assert re.fullmatch(r"[0-9a-f]{48}\n", outcome.out)
+    assert outcome.out != receiver("urls", "--new-token").out
+
+
+def test_urls_need_tokens_where_strangers_can_call(receiver: Command) -> None:
+    outcome = receiver("urls", HOST="0.0.0.0")
+    assert 3 == outcome.status
+    assert "RECEIVER_TOKENS must be set" in outcome.err
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_the_settings_are_shown_without_secrets(receiver: Command, output: str) -> None:
+    outcome = receiver(
+        "config",
+        "--output",
+        output,
+        TOKENS=f"{TOKEN},{TOKEN}-2",
+        OUTSCRAPER_API_KEYS="key-of-outscraper",
+        BATCH_SECONDS="2.5",
+    )
+    assert 0 == outcome.status
+    assert TOKEN not in outcome.out
+    assert "key-of-outscraper" not in outcome.out
+    assert "***,***" in outcome.out
+    if output == "json":
+        values = {row["variable"]: row["value"] for row in outcome.rows}
+        assert ("2.5", "***,***", "***") == (
+            values["RECEIVER_BATCH_SECONDS"],
+            values["RECEIVER_TOKENS"],
+            values["RECEIVER_OUTSCRAPER_API_KEYS"],
+        )
+        assert "127.0.0.1" == values["FORWARDED_ALLOW_IPS"]
+
+
+# check.
+
+
+def checks(outcome: Outcome) -> dict[str, dict[str, str]]:
+    return {row["check"]: row for row in outcome.rows}
+
+
+def test_all_checks_pass_on_the_embedded_default(receiver: Command) -> None:
+    outcome = receiver("check", "--output", "json", DISK_RESERVE_BYTES="0")
+    assert 0 == outcome.status, outcome.out
+    found = checks(outcome)
+    assert {"ok"} == {row["result"] for row in found.values()}
+    assert {"settings", "tokens", "spool", "disk", "clock", "archive"} <= set(found)
+    assert ["token"] == [path.name for path in Path("data/spool").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "status"),
+    [
+        ("tokens", {"HOST": "0.0.0.0"}, 3),
+        ("tokens", {"TOKENS": "rather-short"}, 1),
+        ("spool", {"SPOOL": "file/spool", "TOKENS": TOKEN}, 3),
+        ("disk", {"DISK_RESERVE_BYTES": "1000 TiB"}, 1),
+        ("archive", {"ARCHIVE": "file/archive"}, 3),
+    ],
+)
+def test_a_check_that_fails_says_how_to_mend_it(
+    receiver: Command, name: str, variables: dict[str, str], status: int
+) -> None:
+    Path("file").touch()
+    given = {"DISK_RESERVE_BYTES": "0"} | variables
+    outcome = receiver("check", "--output", "json", **given)
+    assert status == outcome.status
+    found = checks(outcome)
+    failed = {check for check, row in found.items() if row["result"] == "FAILED"}
+    assert {name} == failed
+    assert found[name]["mend"]
+    table = receiver("check", **given)
+    assert (status, True) == (table.status, "FAILED" in table.out)
+
+
+def test_an_archive_that_does_not_answer_ends_with_4(
+    receiver: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-not-to-be-shown")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    given = {"ARCHIVE": "s3://bucket/prefix", "S3_TIMEOUT_SECONDS": "1"}
+    outcome = receiver("check", "--output", "json", **given, DISK_RESERVE_BYTES="0")
+    assert 4 == outcome.status
+    assert "FAILED" == checks(outcome)["archive"]["result"]
+    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    outcome = receiver("ship", **given)
+    assert (4, "") == (outcome.status, outcome.out)
+    assert "secret-not-to-be-shown" not in outcome.err
+    assert 1 == len(list(Path("data/spool").rglob("*.seg")))
+
+
+# ship and drain.
+
+
+def archived() -> list[str]:
+    return sorted(
+        orjson.loads(line)["delivery_id"]
+        for path in Path("data/archive/callbacks").rglob("*.jsonl.gz")
+        for line in gzip.decompress(path.read_bytes()).splitlines()
+    )
+
+
+def test_ship_ships_once_and_says_what_it_did(receiver: Command) -> None:
+    segment_file(Path("data/spool"), [(head_of("a"), b"{}"), (head_of("b"), b"{}")])
+    outcome = receiver("ship")
+    assert (0, "") == (outcome.status, outcome.err)
+    assert outcome.out.startswith("shipped 2 callbacks in 1 segments, ")
+    assert ["a", "b"] == archived()
+    (row,) = receiver("ship", "--output", "json").rows
+    assert {"segments": 0, "records": 0, "bytes": 0, "quarantined": 0, "failed": 0} == row
+
+
+def test_ship_takes_another_spool(receiver: Command) -> None:
+    segment_file(Path("old/spool"), [(head_of("a"), b"{}")])
+    (row,) = receiver("ship", "--spool", "old/spool", "--output", "json").rows
+    assert 1 == row["records"]
+    assert ["a"] == archived()
+
+
+def test_ship_ends_with_1_where_a_segment_could_not_be_read(receiver: Command) -> None:
+    Path("data/spool/p/p-0.seg").mkdir(parents=True)
+    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    assert 1 == receiver("ship").status
+    assert ["a"] == archived()
+
+
+@pytest.mark.parametrize("suffix", segment.SUFFIXES)
+@pytest.mark.parametrize("single", [False, True])
+def test_drain_empties_a_spool_or_the_directory_of_a_process(
+    receiver: Command, suffix: str, single: bool
+) -> None:
+    path = segment_file(Path("old/spool"), [(head_of("a"), b"{}")], suffix=suffix)
+    target = path.parent if single else Path("old/spool")
+    outcome = receiver("drain", "--spool", str(target))
+    assert 0 == outcome.status
+    assert ["a"] == archived()
+    assert not path.exists()
+
+
+def test_what_a_living_process_writes_counts_as_not_drained(receiver: Command) -> None:
+    writer = Writer(Path("data/spool"))
+    writer.write([segment.frame(writer.marker, head_of("a"), [b"x"]), b"x"], records=1)
+    outcome = receiver("drain", "--spool", "data/spool")
+    assert (1, "receiver: 1 segments are not drained\n") == (outcome.status, outcome.err)
+    writer.close()
+    assert 0 == receiver("drain", "--spool", "data/spool").status
+
+
+# spool.
+
+
+def test_spool_ls_lists_segments_and_their_states(receiver: Command) -> None:
+    root = Path("data/spool")
+    for number, suffix in enumerate(segment.SUFFIXES):
+        segment_file(root, [(head_of("a"), b"{}")], process="p", number=number, suffix=suffix)
+    living = Writer(root)
+    rows = receiver("spool", "ls", "--output", "json").rows
+    assert [
+        ("p-0", "open", True),
+        ("p-1", "sealed", True),
+        ("p-2", "torn", True),
+    ] == [(row["segment"], row["state"], row["ready"]) for row in rows if row["bytes"]]
+    assert [(f"{living.process}-0", False)] == [
+        (row["segment"], row["ready"]) for row in rows if not row["bytes"]
+    ]
+    table = receiver("spool", "--spool", str(root), "ls")
+    assert 5 == len(table.out.splitlines())
+
+
+def test_spool_verify_ends_with_1_where_there_is_damage(receiver: Command) -> None:
+    root = Path("data/spool")
+    path = segment_file(root, [(head_of("a"), b"x"), (head_of("b"), b"y")], process="p")
+    torn = segment_file(root, [(head_of("c"), b"z")], process="q", suffix=segment.OPEN)
+    os.truncate(torn, 30)
+    assert 0 == receiver("spool", "verify").status
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    outcome = receiver("spool", "verify", "--output", "json")
+    assert 1 == outcome.status
+    damaged = len(framed("p", [(head_of("b"), b"y")]))
+    assert [
+        {
+            "segment": "p-0",
+            "state": "sealed",
+            "records": 1,
+            "torn_bytes": 0,
+            "damaged_parts": 1,
+            "damaged_bytes": damaged,
+        },
+        {
+            "segment": "q-0",
+            "state": "open",
+            "records": 0,
+            "torn_bytes": 30,
+            "damaged_parts": 0,
+            "damaged_bytes": 0,
+        },
+    ] == outcome.rows
+
+
+def test_spool_cat_prints_heads_and_writes_a_body_as_it_came(receiver: Command) -> None:
+    body = gzip.compress(b"{}")
+    headers = [("via", "a")]
+    path = segment_file(
+        Path("data/spool"), [(head_of("a", headers=headers), body), (head_of("b"), b"")]
+    )
+    for words in (["spool", "cat"], ["spool", "cat", str(path)]):
+        first, second = receiver(*words).rows
+        assert ("a", "dataforseo", len(body), [["via", "a"]]) == (
+            first["delivery_id"],
+            first["provider"],
+            first["wire_bytes"],
+            first["headers"],
+        )
+        assert ("b", "2026-11-21T19:59:59.500000Z") == (
+            second["delivery_id"],
+            second["received_at"],
+        )
+    missing = receiver("spool", "cat", "--raw", "elsewhere")
+    assert (1, "receiver: elsewhere is not in the spool\n") == (missing.status, missing.err)
+
+
+def test_a_raw_body_is_written_byte_for_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    body = bytes(range(256))
+    segment_file(Path("data/spool"), [(head_of("a"), body)])
+    result = CliRunner().invoke(cli, ["spool", "cat", "--raw", "a"], standalone_mode=False)
+    assert (None, body) == (result.exception, result.stdout_bytes)
+
+
+def test_spool_cat_passes_over_what_is_no_delivery(receiver: Command) -> None:
+    segment_file(Path("data/spool"), [(b"no head", b""), (head_of("a"), b"")])
+    outcome = receiver("spool", "cat")
+    assert ["a"] == [row["delivery_id"] for row in outcome.rows]
+    assert "no delivery at 0" in outcome.err
+    assert 0 == outcome.status
+
+
+def test_a_segment_that_is_shipped_meanwhile_is_passed_over(
+    receiver: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = segment_file(Path("data/spool"), [(head_of("a"), b"")], process="p")
+    segment_file(Path("data/spool"), [(head_of("b"), b"")], process="q")
+    real = segment.read
+
+    def read(path: Path) -> Iterator[Any]:
+        gone.unlink(missing_ok=True)
+        return real(path)
+
+    monkeypatch.setattr(segment, "read", read)
+    assert ["b"] == [row["delivery_id"] for row in receiver("spool", "cat").rows]
+    assert 0 == receiver("spool", "verify").status

@@ -1,0 +1,61 @@
+"""Ids sort by time, differ, and give their time away."""
+
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver import clock
+from tests.deliveries import AT_US
+
+moments = st.integers(0, 253_402_300_799_999_999)
+
+
+def test_the_clock_is_the_wall_clock() -> None:
+    before = time.time_ns() // 1000
+    assert before <= clock.now_us() <= time.time_ns() // 1000
+
+
+@given(moments)
+def test_an_id_is_a_uuid_of_version_7_and_gives_its_time(at_us: int) -> None:
+    identifier = clock.new_id(at_us)
+    parsed = uuid.UUID(identifier)
+    assert identifier == str(parsed)
+    assert 0b0111 == parsed.int >> 76 & 0xF
+    assert 0b10 == parsed.int >> 62 & 0b11
+    assert at_us // 1000 * 1000 == clock.id_time_us(identifier)
+
+
+@given(moments, moments)
+def test_ids_sort_by_time(one_us: int, other_us: int) -> None:
+    earlier, later = sorted((one_us, other_us))
+    if earlier < later:
+        assert clock.new_id(earlier) < clock.new_id(later)
+
+
+def test_ids_of_one_moment_differ() -> None:
+    assert 20_000 == len({clock.new_id(AT_US) for _ in range(20_000)})
+
+
+def test_an_id_is_of_the_present_by_default() -> None:
+    before = clock.now_us() // 1000 * 1000
+    assert before <= clock.id_time_us(clock.new_id()) <= clock.now_us()
+
+
+@given(moments)
+def test_rfc3339_is_read_back_to_the_microsecond(at_us: int) -> None:
+    text = clock.rfc3339(at_us)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    since = datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)
+    assert at_us == (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def test_partitions_are_hours_in_utc() -> None:
+    assert "2026-11-21T19:59:59.500000Z" == clock.rfc3339(AT_US)
+    assert ("2026-11-21", "19") == clock.partition(AT_US)
+    assert ("2026-11-21", "19") == clock.partition(AT_US + 499_999)
+    assert ("2026-11-21", "20") == clock.partition(AT_US + 500_000)
+    assert ("1970-01-01", "00") == clock.partition(0)

@@ -1,0 +1,256 @@
+"""Settings: where they come from, and errors that name the variable and never the value."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from receiver import config
+from receiver.config import Settings, load, variable
+from receiver.errors import SettingsError
+
+TOKEN = "0123456789abcdef-token"
+NOT_SHOWN = "do-not-show-this-value"
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    # `load` adds what a file `.env` says to the environment, behind the back of monkeypatch.
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith("RECEIVER_") or name == "FORWARDED_ALLOW_IPS":
+            del os.environ[name]
+    monkeypatch.chdir(tmp_path)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    """Return why these variables are refused."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert 3 == caught.value.exit_status
+    return str(caught.value)
+
+
+def test_the_defaults_are_those_of_the_embedded_receiver() -> None:
+    settings = load()
+    assert ("data/archive", Path("data/spool")) == (settings.archive, settings.spool)
+    assert ("127.0.0.1", 8000, 1) == (settings.host, settings.port, settings.workers)
+    assert ("127.0.0.1", 8001) == (settings.admin_host, settings.admin_port)
+    assert () == settings.tokens
+    assert "spool" == settings.ack
+    assert 64 << 20 == settings.body_bytes_max
+    assert 512 << 20 == settings.inflated_bytes_max
+    assert (16 << 20, 10.0) == (settings.batch_bytes, settings.batch_seconds)
+    assert ("gzip", "if-present", "off") == (
+        settings.compression,
+        settings.outscraper_signature,
+        settings.dataforseo_sources_mode,
+    )
+    assert 75 == settings.keep_alive_seconds
+    assert settings.public_url is None
+    assert settings.instance
+
+
+def test_every_setting_has_a_variable_and_a_description() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert variable(name).startswith("RECEIVER_") or variable(name) == "FORWARDED_ALLOW_IPS"
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_ARCHIVE", "s3://bucket/prefix")
+    monkeypatch.setenv("RECEIVER_PORT", "0")
+    monkeypatch.setenv("RECEIVER_BODY_BYTES_MAX", "1 MiB")
+    monkeypatch.setenv("RECEIVER_BATCH_SECONDS", "2.5")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+    settings = load()
+    assert "s3://bucket/prefix" == settings.archive
+    assert 0 == settings.port
+    assert 1 << 20 == settings.body_bytes_max
+    assert 2.5 == settings.batch_seconds
+    assert "10.0.0.0/8" == settings.forwarded_allow_ips
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_TOKENS", f"{TOKEN}-1, {TOKEN}-2 ,")
+    monkeypatch.setenv("RECEIVER_DATAFORSEO_SOURCES", "144.76.154.130,2001:db8::/32")
+    settings = load()
+    assert [f"{TOKEN}-1", f"{TOKEN}-2"] == [token.get_secret_value() for token in settings.tokens]
+    assert ["144.76.154.130/32", "2001:db8::/32"] == list(map(str, settings.dataforseo_sources))
+
+
+def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_PORT", "1111")
+    monkeypatch.setenv("RECEIVER_HOST", "127.0.0.2")
+    settings = load(port=2222, host=None)
+    assert (2222, "127.0.0.2") == (settings.port, settings.host)
+
+
+def test_settings_do_not_change() -> None:
+    settings = load()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+
+
+@pytest.mark.parametrize("field", sorted(config.SECRETS))
+def test_a_secret_may_stand_in_a_file(
+    field: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(f"{TOKEN}\n")
+    monkeypatch.setenv(variable(field) + "_FILE", str(tmp_path / "secret"))
+    if field.endswith("_password"):
+        monkeypatch.setenv(variable(field).replace("PASSWORD", "LOGIN"), "login")
+    assert [TOKEN] == load().known_secrets()
+
+
+def test_a_file_may_hold_several_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{TOKEN}-1,{TOKEN}-2\n")
+    monkeypatch.setenv("RECEIVER_TOKENS_FILE", str(tmp_path / "secret"))
+    assert [f"{TOKEN}-1", f"{TOKEN}-2"] == [token.get_secret_value() for token in load().tokens]
+
+
+def test_every_field_that_is_secret_may_stand_in_a_file_and_is_redacted() -> None:
+    secret = {
+        name
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation)
+    }
+    assert secret == config.SECRETS
+
+
+def test_a_secret_in_both_places_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(TOKEN)
+    why = refused(
+        monkeypatch, RECEIVER_TOKENS=NOT_SHOWN, RECEIVER_TOKENS_FILE=str(tmp_path / "secret")
+    )
+    assert "set RECEIVER_TOKENS or RECEIVER_TOKENS_FILE, not both" == why
+
+
+def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = refused(monkeypatch, RECEIVER_TOKENS_FILE="nowhere")
+    assert "RECEIVER_TOKENS_FILE: cannot read nowhere: No such file or directory" == why
+
+
+def test_secrets_are_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_TOKENS", TOKEN)
+    monkeypatch.setenv("RECEIVER_OUTSCRAPER_API_KEYS", "key-of-outscraper")
+    settings = load()
+    shown = f"{settings} {settings!r} {settings.model_dump_json()}"
+    assert TOKEN not in shown
+    assert "key-of-outscraper" not in shown
+    assert [TOKEN, "key-of-outscraper"] == settings.known_secrets()
+
+
+def test_a_file_env_adds_what_the_environment_does_not_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        f"RECEIVER_TOKENS={TOKEN}\nRECEIVER_PORT=3333\nAWS_REGION=eu-central-1\n"
+    )
+    monkeypatch.setenv("RECEIVER_PORT", "4444")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    settings = load()
+    assert [TOKEN] == [token.get_secret_value() for token in settings.tokens]
+    assert 4444 == settings.port
+    assert "eu-central-1" == os.environ["AWS_REGION"]
+
+
+@pytest.mark.parametrize(
+    "name", ["RECEIVER_ARCHIV", "RECEIVER_PORT_FILE", "RECEIVER_FORWARDED_ALLOW_IPS", "RECEIVER_"]
+)
+def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    why = refused(monkeypatch, **{name: NOT_SHOWN})
+    assert f"unknown setting {name}; `receiver config` lists all" == why
+
+
+def test_an_unknown_name_in_a_file_env_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"RECEIVER_TOKEN={NOT_SHOWN}\n")
+    assert "RECEIVER_TOKEN;" in refused(monkeypatch)
+
+
+BAD = {
+    "RECEIVER_PORT": ["-1", "65536", "eight"],
+    "RECEIVER_WORKERS": ["0", "257", "1.5"],
+    "RECEIVER_BODY_BYTES_MAX": ["0", "-5", "many", ""],
+    "RECEIVER_BATCH_SECONDS": ["0", "-1", "soon"],
+    "RECEIVER_DRAIN_SECONDS": ["-1"],
+    "RECEIVER_DISK_RESERVE_BYTES": ["-1"],
+    "RECEIVER_COMPRESSION": ["lzma"],
+    "RECEIVER_OUTSCRAPER_SIGNATURE": ["sometimes"],
+    "RECEIVER_DATAFORSEO_SOURCES": ["not-a-network", "10.0.0.1/8"],
+    "RECEIVER_LOG_FORMAT": ["xml"],
+    "RECEIVER_ACK": ["memory"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
+)
+def test_a_bad_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    why = refused(monkeypatch, **{name: value})
+    assert why.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", sorted(set(BAD) | {"RECEIVER_TOKENS"}))
+def test_a_bad_value_is_never_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    why = refused(monkeypatch, **{name: NOT_SHOWN + "/%"})
+    assert NOT_SHOWN not in why
+    assert name in why
+
+
+@pytest.mark.parametrize(
+    "token", ["short", "x" * 201, "with space in it", "ümlaut-token", "a/b/c/d/e"]
+)
+def test_a_token_that_is_not_url_safe_is_refused(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    why = refused(monkeypatch, RECEIVER_TOKENS=token)
+    assert why.startswith("RECEIVER_TOKENS: a token is 8 to 200 of")
+    assert token not in why
+
+
+CROSS_CHECKS: list[tuple[dict[str, str], str]] = [
+    (
+        {"RECEIVER_BODY_BYTES_MAX": "10 MiB", "RECEIVER_INFLIGHT_BYTES_MAX": "9 MiB"},
+        "RECEIVER_INFLIGHT_BYTES_MAX must be at least RECEIVER_BODY_BYTES_MAX",
+    ),
+    (
+        {"RECEIVER_OUTSCRAPER_SIGNATURE": "required"},
+        "RECEIVER_OUTSCRAPER_SIGNATURE=required needs RECEIVER_OUTSCRAPER_API_KEYS",
+    ),
+    (
+        {"RECEIVER_DATAFORSEO_SOURCES_MODE": "enforce"},
+        "RECEIVER_DATAFORSEO_SOURCES_MODE needs addresses in RECEIVER_DATAFORSEO_SOURCES",
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "why"), CROSS_CHECKS)
+def test_settings_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why: str
+) -> None:
+    assert refused(monkeypatch, **variables).startswith(why)
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = refused(monkeypatch, RECEIVER_PORT="eight", RECEIVER_WORKERS="0")
+    assert "RECEIVER_PORT: " in why
+    assert "RECEIVER_WORKERS: " in why
+
+
+def test_defaults_are_valid_together() -> None:
+    given: dict[str, Any] = {name: getattr(load(), name) for name in Settings.model_fields}
+    assert load() == Settings(**given)

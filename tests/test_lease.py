@@ -1,0 +1,241 @@
+"""Leases, on both stores: one of many holds, and one that slept does no harm."""
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from receiver.errors import LeaseHeld, LeaseLost
+from receiver.lease import Lease
+from receiver.store import Store, open_store
+from tests.support.s3 import Bucket
+
+KEY = "leases/sweep-dataforseo.json"
+SECONDS = 60.0
+GRACE = 10.0
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    if request.param == "directory":
+        return open_store(str(tmp_path / "archive"))
+    bucket: Bucket = request.getfixturevalue("bucket")
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    return open_store(f"s3://{bucket.name}/some/where")
+
+
+class Machine:
+    """A machine's two clocks, which a test moves."""
+
+    def __init__(self, at: float = 1_800_000_000.0) -> None:
+        self.wall = at
+        self.running = 50.0
+
+    def pass_time(self, seconds: float) -> None:
+        self.wall += seconds
+        self.running += seconds
+
+
+@pytest.fixture
+def lease(store: Store) -> Callable[[str, Machine], Lease]:
+    """Make leases of one name, by owner and machine."""
+
+    def make(owner: str, machine: Machine) -> Lease:
+        return Lease(
+            store,
+            "sweep-dataforseo",
+            owner=owner,
+            seconds=SECONDS,
+            now_us=lambda: int(machine.wall * 1e6),
+            monotonic=lambda: machine.running,
+        )
+
+    return make
+
+
+Make = Callable[[str, Machine], Lease]
+
+
+def test_the_first_one_gets_it_and_it_says_whose_it_is(lease: Make, store: Store) -> None:
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    first.check()
+    assert 1 == first.generation
+    expires_at_us = int((machine.wall + SECONDS) * 1e6)
+    assert {"owner": "a/1", "generation": 1, "expires_at_us": expires_at_us} == orjson.loads(
+        store.get(KEY)
+    )
+
+
+def test_a_second_one_is_told_who_holds_it(lease: Make) -> None:
+    machine = Machine()
+    lease("a/1", machine).acquire()
+    with pytest.raises(LeaseHeld, match="a/1 holds"):
+        lease("b/1", machine).acquire()
+
+
+def test_of_many_that_try_at_once_one_gets_it(lease: Make) -> None:
+    for expired in (False, True):
+        machine = Machine(1_800_000_000.0 + 1000 * expired)
+        leases = [lease(f"{number}/{expired}", machine) for number in range(8)]
+        together = threading.Barrier(len(leases))
+
+        def take(one: Lease, together: threading.Barrier = together) -> bool:
+            together.wait()
+            try:
+                one.acquire()
+            except LeaseHeld:
+                return False
+            return True
+
+        with concurrent.futures.ThreadPoolExecutor(len(leases)) as pool:
+            assert 1 == sum(pool.map(take, leases))
+        (holder,) = (one for one in leases if one.generation)
+        holder.check()
+        assert 1 + expired == holder.generation
+
+
+def test_it_is_taken_over_only_when_it_has_run_out_and_a_grace_is_over(lease: Make) -> None:
+    machine = Machine()
+    first, second = lease("a/1", machine), lease("b/1", machine)
+    first.acquire()
+    machine.pass_time(SECONDS)
+    with pytest.raises(LeaseHeld):
+        second.acquire()
+    machine.pass_time(GRACE - 0.1)
+    with pytest.raises(LeaseHeld):
+        second.acquire()
+    machine.pass_time(0.2)
+    second.acquire()
+    assert 2 == second.generation
+    for step in (first.check, first.keep, first.renew):
+        with pytest.raises(LeaseLost):
+            step()
+
+
+def test_a_lease_that_is_kept_does_not_run_out(lease: Make) -> None:
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    for _ in range(20):
+        machine.pass_time(SECONDS * 0.4)
+        first.keep()
+    with pytest.raises(LeaseHeld):
+        lease("b/1", machine).acquire()
+    assert 1 == first.generation
+
+
+def test_keeping_writes_only_when_half_of_the_time_is_over(lease: Make, store: Store) -> None:
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    written = store.get(KEY)
+    machine.pass_time(SECONDS / 2 - 1)
+    first.keep()
+    assert written == store.get(KEY)
+    machine.pass_time(2)
+    first.keep()
+    assert written != store.get(KEY)
+
+
+def test_one_that_ran_out_must_not_be_used_even_if_nobody_took_it(lease: Make) -> None:
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    machine.pass_time(SECONDS)
+    with pytest.raises(LeaseLost, match="ran out"):
+        first.check()
+    with pytest.raises(LeaseLost, match="ran out"):
+        first.keep()
+
+
+def test_a_holder_whose_process_slept_is_refused_whatever_its_wall_clock_says(lease: Make) -> None:
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    machine.running += SECONDS + 1  # the wall clock was set back meanwhile
+    with pytest.raises(LeaseLost):
+        first.check()
+
+
+def test_a_holder_that_slept_through_a_takeover_cannot_renew_or_give_it_up(
+    lease: Make, store: Store
+) -> None:
+    here, there = Machine(), Machine()
+    first, second = lease("a/1", here), lease("b/1", there)
+    first.acquire()
+    # A machine that was suspended: its clocks stood still, time went on elsewhere.
+    there.pass_time(SECONDS + GRACE + 1)
+    second.acquire()
+    with pytest.raises(LeaseLost):
+        first.renew()
+    with pytest.raises(LeaseLost):
+        first.check()
+    first.release()
+    second.check()
+    assert "b/1" == orjson.loads(store.get(KEY))["owner"]
+
+
+def test_one_that_is_given_up_is_free_at_once(lease: Make) -> None:
+    machine = Machine()
+    first, second = lease("a/1", machine), lease("b/1", machine)
+    first.acquire()
+    first.release()
+    with pytest.raises(LeaseLost):
+        first.check()
+    second.acquire()
+    assert 2 == second.generation
+    first.release()  # again, which must not give up what is another's
+    second.check()
+    with pytest.raises(LeaseHeld):
+        lease("c/1", machine).acquire()
+
+
+def test_what_was_never_held_is_not_given_up(lease: Make, store: Store) -> None:
+    lease("a/1", Machine()).release()
+    assert [] == list(store.list("leases/"))
+
+
+def test_the_generation_grows_with_every_holder(lease: Make) -> None:
+    machine = Machine()
+    generations = []
+    for number in range(4):
+        one = lease(f"{number}/1", machine)
+        one.acquire()
+        one.renew()
+        generations.append(one.generation)
+        if number % 2:
+            one.release()
+        else:
+            machine.pass_time(SECONDS + GRACE + 1)
+    assert [1, 2, 3, 4] == generations
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"\x00\xff", b"{", b"[]", b'{"owner": 7}', b'{"owner": "x", "generation": "y"}'],
+)
+def test_garbage_in_its_place_is_written_over_by_one(
+    lease: Make, store: Store, garbage: bytes
+) -> None:
+    store.put(KEY, garbage)
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    first.check()
+    assert 1 == first.generation
+    with pytest.raises(LeaseHeld):
+        lease("b/1", machine).acquire()
+
+
+def test_leases_of_other_names_are_others(store: Store) -> None:
+    Lease(store, "sweep-dataforseo", owner="a/1").acquire()
+    Lease(store, "sweep-diffbot", owner="b/1").acquire()
+    assert ["leases/sweep-dataforseo.json", "leases/sweep-diffbot.json"] == [
+        found.key for found in store.list("leases/")
+    ]

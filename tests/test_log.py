@@ -1,0 +1,131 @@
+"""Log lines: JSON for programs, text for people, facts in both."""
+
+import io
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from receiver import log
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_json_line_holds_message_and_facts() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="info", stream=stream)
+    logging.getLogger("receiver.shipper").info("shipped", extra={"segment": "s-0", "records": 3})
+    line = orjson.loads(stream.getvalue())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line.pop("time"))
+    assert {
+        "level": "info",
+        "logger": "receiver.shipper",
+        "message": "shipped",
+        "segment": "s-0",
+        "records": 3,
+    } == line
+
+
+def test_what_json_does_not_know_is_written_as_text() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="info", stream=stream)
+    logging.getLogger("receiver").info("found", extra={"path": Path("spool") / "lock"})
+    assert "spool/lock" == orjson.loads(stream.getvalue())["path"]
+
+
+def test_each_record_is_one_line_whatever_it_holds() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="info", stream=stream)
+    logging.getLogger("receiver").warning("failed", extra={"error": 'two\nlines, "quoted"'})
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        logging.getLogger("receiver").exception("request failed")
+    first, second = map(orjson.loads, stream.getvalue().splitlines())
+    assert 'two\nlines, "quoted"' == first["error"]
+    assert second["exception"].endswith("RuntimeError: a bug")
+
+
+def test_text_has_time_level_message_and_facts() -> None:
+    stream = io.StringIO()
+    log.configure(form="text", level="info", stream=stream)
+    logging.getLogger("receiver").warning("torn tail cut", extra={"segment": "s-0", "bytes": 12})
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d warning torn tail cut segment=s-0 bytes=12\n", stream.getvalue()
+    )
+
+
+def test_text_shows_an_exception() -> None:
+    stream = io.StringIO()
+    log.configure(form="text", level="info", stream=stream)
+    try:
+        raise RuntimeError("a bug")
+    except RuntimeError:
+        logging.getLogger("receiver").exception("request failed")
+    assert stream.getvalue().rstrip().endswith("RuntimeError: a bug")
+
+
+@pytest.mark.parametrize(("stream", "is_json"), [(io.StringIO(), True), (Terminal(), False)])
+def test_auto_is_text_on_a_terminal_only(stream: io.StringIO, is_json: bool) -> None:
+    log.configure(form="auto", level="info", stream=stream)
+    logging.getLogger("receiver").info("stopped")
+    assert is_json == stream.getvalue().startswith("{")
+
+
+def test_less_than_the_level_is_not_logged() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="warning", stream=stream)
+    logging.getLogger("receiver").info("shipped")
+    assert "" == stream.getvalue()
+
+
+def test_loggers_that_would_print_secrets_are_silent_even_at_debug() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="debug", stream=stream)
+    logging.getLogger("uvicorn.access").info("GET /dataforseo/postback/secret-token")
+    logging.getLogger("botocore.auth").debug("Authorization: secret")
+    logging.getLogger("urllib3.connectionpool").debug("GET /?token=secret")
+    assert "" == stream.getvalue()
+
+
+def test_configuring_again_does_not_double_the_lines() -> None:
+    stream = io.StringIO()
+    log.configure(form="json", level="info", stream=stream)
+    log.configure(form="json", level="info", stream=stream)
+    logging.getLogger("receiver").info("stopped")
+    assert 1 == len(stream.getvalue().splitlines())
+
+
+def test_what_strangers_can_cause_is_logged_a_few_times_a_second_for_each_reason(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    sparing = log.Sparing(logging.getLogger("receiver.test"), per_second=3)
+    for _ in range(50):
+        sparing.warning("not acknowledged", reason="bad_token", extra={"status": 401})
+    sparing.warning("not acknowledged", reason="body_too_large", extra={"status": 413})
+    assert ["bad_token"] * 3 + ["body_too_large"] == [
+        vars(record)["reason"] for record in caplog.records
+    ]
+    now = 101.0
+    sparing.warning("not acknowledged", reason="bad_token", extra={"status": 401})
+    assert 47 == vars(caplog.records[-1])["left_out"]
+    sparing.warning("not acknowledged", reason="bad_token", extra={"status": 401})
+    assert "left_out" not in vars(caplog.records[-1])
