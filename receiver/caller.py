@@ -24,7 +24,7 @@ from receiver.providers.conversation import Call, Conversation, Manners, Reply
 
 T = TypeVar("T")
 
-_ATTEMPTS_MAX = 6
+ATTEMPTS_MAX = 6
 _RETRY_SECONDS = 0.5
 _RETRY_SECONDS_MAX = 30.0
 # A minute of the provider's may begin a little before ours.
@@ -104,6 +104,7 @@ class Caller:
         timeout_seconds: float = 60.0,
         body_bytes_max: int = 256 << 20,
         inflated_bytes_max: int = 512 << 20,
+        attempts_max: int = ATTEMPTS_MAX,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -115,6 +116,7 @@ class Caller:
         self._timeout_seconds = timeout_seconds
         self._body_bytes_max = body_bytes_max
         self._inflated_bytes_max = inflated_bytes_max
+        self._attempts_max = attempts_max
         self._sleep = sleep
         self._pace = Pace(
             manners.calls_per_minute,
@@ -183,7 +185,7 @@ class Caller:
                 if call.once and not unsent:
                     what = f"got no answer ({name}); it may have been carried out"
                     raise self._error(call, f"{what}, so it is not repeated") from None
-                if attempt >= _ATTEMPTS_MAX:
+                if attempt >= self._attempts_max:
                     raise self._error(call, f"cannot be reached ({name})") from None
                 await self._sleep(_backoff(attempt))
                 continue
@@ -194,7 +196,7 @@ class Caller:
                 attempt -= 1
                 waited += self._manners.busy_seconds
                 await self._sleep(self._manners.busy_seconds * random.uniform(1.0, 1.1))  # noqa: S311
-            elif verdict == "busy" or attempt >= _ATTEMPTS_MAX or call.once:
+            elif verdict == "busy" or attempt >= self._attempts_max or call.once:
                 raise self._error(call, f"keeps answering that it is {verdict}")
             else:
                 await self._sleep(_backoff(attempt))

@@ -152,10 +152,11 @@ class Shipper:
         key, content = objects.index()
         self._store.put(key, content)
         self._confirmed.add(found.name)
-        self._remove(found)
         for provider, reason in objects.invalid:
             metrics.invalid.labels(provider, reason).inc()
-        return self._count(found, objects.records, sent + len(content), len(damages), began)
+        done = self._count(found, objects.records, sent + len(content), len(damages), began)
+        self._remove(found)
+        return done
 
     def _add_records(self, found: spool.Found, objects: SegmentObjects) -> list[segment.Damage]:
         damages = []

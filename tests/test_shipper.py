@@ -457,6 +457,29 @@ def test_a_segment_that_another_shipper_had_a_moment_ago_is_not_shipped_again(
     assert [2] == [other.records for other in others]
 
 
+def test_a_segment_that_cannot_be_removed_is_put_and_counted_once(
+    root: Path, store: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = segment_file(root, records(2))
+    counter = metrics.shipped_records._value
+    before = counter.get()
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    one = shipper(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert Shipped(failed=1) == one.ship(root)
+        assert Shipped(failed=1) == one.ship(root)
+    puts = store.puts
+    assert Shipped(segments=1) == one.ship(root)
+    assert not path.exists()
+    assert puts == store.puts
+    assert before + 2 == counter.get()
+    assert ["delivery-0", "delivery-1"] == delivered(store)
+
+
 def test_a_full_archive_disk_is_a_store_error(
     root: Path, store: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:

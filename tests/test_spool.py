@@ -348,6 +348,77 @@ asyncio.run(main())
     assert all(found.ready for found in spool.files(tmp_path))
 
 
+async def test_without_a_disk_the_spool_opens_all_the_same_and_goes_on_when_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    async with opened(tmp_path) as into:
+        assert "the spool's disk failed: No space left on device" == into.problem()
+        with pytest.raises(SpoolUnavailable):
+            await append(into, b"refused")
+        monkeypatch.setattr(os, "mkdir", real)
+        await until(lambda: into.problem() is None)
+        await append(into, b"taken")
+        assert [b"taken"] == bodies(tmp_path)
+
+
+async def test_closing_without_a_disk_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    async with opened(tmp_path) as into:
+        assert into.problem() is not None
+    assert [] == names(tmp_path)
+
+
+async def test_a_disk_that_does_not_answer_is_a_problem_until_it_does(
+    tmp_path: Path, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "_STALLED_SECONDS", 0.05)
+    async with opened(tmp_path) as into:
+        with syncs.held_up():
+            future = append(into, b"waits")
+            await until(lambda: into.problem() is not None)
+            assert "the spool's disk has not answered for 0.05 s" == into.problem()
+            assert not future.done()
+        await future
+        assert into.problem() is None
+
+
+async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, syncs: Syncs) -> None:
+    async with opened(tmp_path, unsettled_bytes_max=10_000) as into:
+        with syncs.held_up():
+            future = append(into, bytes(6_000))
+            assert into.problem(3_000) is None
+            problem = into.problem(5_000)
+        assert "too many bytes wait for the disk (RECEIVER_INFLIGHT_BYTES_MAX)" == problem
+        await future
+        assert into.problem(5_000) is None
+
+
+async def test_a_spool_that_cannot_be_measured_takes_nothing_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: Any, **named: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 0.01)
+    async with opened(tmp_path) as into:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", refuse)
+            await until(lambda: into.problem() is not None)
+            assert "cannot be measured: Input/output error" in str(into.problem())
+        await until(lambda: into.problem() is None)
+
+
 # Sealing.
 
 
@@ -473,6 +544,31 @@ async def test_measuring_forgets_nothing_that_is_on_its_way_to_the_disk(
             assert into.problem(2_000) is not None
         await asyncio.gather(first, second)
         assert measured.acquire(timeout=DEADLINE_SECONDS)
+        for _ in range(50):
+            assert into.problem(2_000) is not None
+            await asyncio.sleep(0.001)
+
+
+async def test_measuring_forgets_nothing_that_reached_the_disk_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, go_on = threading.Event(), threading.Event()
+    real = spool.tree.room
+
+    def room(*given: Any, **named: Any) -> spool.Room:
+        found = real(*given, **named)
+        measured.set()
+        assert go_on.wait(DEADLINE_SECONDS)
+        return found
+
+    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 0.0)
+    async with opened(tmp_path, spool_bytes_max=10_000) as into:
+        monkeypatch.setattr(spool.tree, "room", room)
+        await until(measured.is_set)
+        monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 3600.0)
+        for _ in range(2):
+            await append(into, bytes(4_000))
+        go_on.set()
         for _ in range(50):
             assert into.problem(2_000) is not None
             await asyncio.sleep(0.001)

@@ -125,6 +125,14 @@ def test_a_directory_that_is_being_made_is_not_looked_at(tmp_path: Path) -> None
     assert [] == spool.directories(tmp_path)
 
 
+def test_what_a_file_system_puts_into_its_root_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    path = segment_file(tmp_path, RECORD)
+    assert [path] == [found.path for found in spool.files(tmp_path)]
+    spool.bury(tmp_path)
+    assert (tmp_path / "lost+found").is_dir()
+
+
 # Burying.
 
 
@@ -180,6 +188,13 @@ def test_a_directory_that_was_never_born_is_removed_after_a_minute(tmp_path: Pat
         (unborn / "lock").touch()
     spool.bury(tmp_path)
     assert [young] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [".new-", ".new-backup", ".new-0192", ".new-zzzzzzzz"])
+def test_a_name_that_only_begins_like_one_of_ours_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    spool.bury(tmp_path)
+    assert (tmp_path / name).is_dir()
 
 
 def test_the_directory_that_was_named_is_kept(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Diffbot:
         return Recognised(
             task_id=name,
             key=_key(job, name, status) if name else None,
-            status=None if status is None else str(status),
+            status=None if status in (None, "") else str(status),
             invalid=None if name else "missing_id",
         )
 

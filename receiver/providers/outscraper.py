@@ -42,7 +42,7 @@ class Outscraper:
             read = read_json(body, _BODY)
         except Unreadable as exc:
             return Recognised(invalid=str(exc))
-        status = None if read.status is None else str(read.status)
+        status = None if read.status in (None, "") else str(read.status)
         if read.id in (None, ""):
             invalid = "unknown_kind" if status is None else "missing_id"
             return Recognised(status=status, invalid=invalid)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from receiver.caller import Caller
+from receiver.caller import ATTEMPTS_MAX, Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
 from receiver.errors import LeaseHeld, ProviderError, SettingsError
@@ -54,8 +54,15 @@ def configured(settings: Settings) -> list[str]:
     return [provider for provider in PROVIDERS if _credentials(settings, provider) is not None]
 
 
-def caller_of(settings: Settings, provider: str) -> Caller:
-    """Return the caller of a provider's API.  Raises `SettingsError` without credentials."""
+# Somebody waits for the answer of an operation.
+ATTEMPTS_WHILE_WATCHED = 3
+
+
+def caller_of(settings: Settings, provider: str, *, watched: bool = True) -> Caller:
+    """Return the caller of a provider's API, more patient if nobody watches.
+
+    Raises `SettingsError` without credentials.
+    """
     credentials = _credentials(settings, provider)
     if credentials is None:
         raise SettingsError(f"{provider}: set {_NEEDS[provider]}")
@@ -69,6 +76,7 @@ def caller_of(settings: Settings, provider: str) -> Caller:
         timeout_seconds=settings.api_timeout_seconds,
         body_bytes_max=int(settings.result_bytes_max),
         inflated_bytes_max=int(settings.inflated_bytes_max),
+        attempts_max=ATTEMPTS_WHILE_WATCHED if watched else ATTEMPTS_MAX,
     )
 
 
@@ -103,7 +111,7 @@ def session_of(
         instance=settings.instance,
         store=store,
         catalog=catalog_of(settings, store),
-        caller=caller_of(settings, provider),
+        caller=caller_of(settings, provider, watched=False),
         sink=Sink(
             root,
             instance=settings.instance,

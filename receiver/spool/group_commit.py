@@ -62,6 +62,7 @@ class Spool:
         self._committing_since: float | None = None
         self._maintaining = False
         self._unsettled_bytes = 0
+        self._settled_bytes = 0
         self._failure: str | None = None
         self._writer: Writer | None = None
         try:
@@ -128,6 +129,7 @@ class Spool:
     def _settle(self, group: list[_Waiting], failure: OSError | None) -> None:
         for _, _, record_bytes, future in group:
             self._unsettled_bytes -= record_bytes
+            self._settled_bytes += record_bytes
             if future.done():
                 continue  # the request was cancelled
             if failure is None:
@@ -147,10 +149,11 @@ class Spool:
             self._work.put(self._maintain)
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _measured(self, room: tree.Room) -> None:
+    def _measured(self, room: tree.Room, settled_bytes: int) -> None:
         self._room = room
-        # What is not settled was not on the disk yet when it was measured.
-        self._left = room.left - self._unsettled_bytes
+        # What was not settled when measuring began may not have been on the disk to be counted.
+        meanwhile = self._settled_bytes - settled_bytes
+        self._left = room.left - self._unsettled_bytes - meanwhile
 
     def _maintained(self, *, mended: bool) -> None:
         self._maintaining = False
@@ -163,10 +166,11 @@ class Spool:
         pause = _MEASURE_SECONDS
         while not self._closing.wait(pause):
             began = time.monotonic()
+            settled_bytes = self._settled_bytes
             room = self._measure_room()
             pause = max(_MEASURE_SECONDS, (time.monotonic() - began) * _MEASURE_REST)
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the process
-                self._loop.call_soon_threadsafe(self._measured, room)
+                self._loop.call_soon_threadsafe(self._measured, room, settled_bytes)
 
     def _measure_room(self) -> tree.Room:
         try:

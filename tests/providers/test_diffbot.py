@@ -49,6 +49,12 @@ def test_the_status_is_in_the_key() -> None:
     assert key_of(JOB) != key_of(JOB | {"jobStatus": {"status": 2, "message": "limit"}})
 
 
+def test_an_empty_status_is_none() -> None:
+    body = orjson.dumps(JOB | {"jobStatus": {"status": ""}})
+    envelope = envelope_of(head=head_of(provider="diffbot", kind="notification"))
+    assert PROVIDERS["diffbot"].recognise(envelope, body, whole=True).status is None
+
+
 def test_names_cannot_imitate_the_rest_of_a_key() -> None:
     one = {"name": "a:1", "type": "crawl", "jobCreationTimeUTC": 2}
     other = {"name": "a", "type": "crawl", "jobCreationTimeUTC": 1, "roundsCompleted": 2}

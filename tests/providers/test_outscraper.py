@@ -26,6 +26,10 @@ def test_a_status_is_kept_as_it_is_spelt(status: str) -> None:
     assert (status, "r-1", None) == (found.status, found.key, found.invalid)
 
 
+def test_an_empty_status_is_none() -> None:
+    assert recognise({"id": "r-1", "status": ""}).status is None
+
+
 def test_an_id_that_is_a_number_is_text() -> None:
     assert "20261121132758" == recognise({"id": 20261121132758, "status": "SUCCESS"}).task_id
 
