@@ -116,7 +116,8 @@ class Door:
         method = scope["method"]
         if method not in (entrance.method, "HEAD"):
             detail = f"{entrance.kind} takes {entrance.method}, not {method}"
-            raise Rejected("wrong_method", detail, status=405)
+            allow = f"{entrance.method}, HEAD"
+            raise Rejected("wrong_method", detail, status=405, allow=allow)
         self._guard.check_source(way.provider, _peer(scope))
         if entrance.needs_id and method != "HEAD":
             query = query_of("?" + scope["query_string"].decode("latin-1"))
@@ -204,6 +205,8 @@ def _refusal(provider: str, exc: ReceiverError) -> tuple[int, _Headers, bytes]:
     _refusals.warning("not acknowledged", reason=exc.reason, extra=extra)
     body = orjson.dumps({"error": exc.reason, "detail": str(exc)})
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if isinstance(exc, Rejected) and exc.allow:
+        headers.append((b"allow", exc.allow.encode()))
     if status == 503:
         headers.append((b"retry-after", b"%d" % health.RETRY_AFTER_SECONDS))
     return status, headers, body

@@ -25,10 +25,12 @@ class Rejected(ReceiverError):
     ``http_response`` of ``/v3/{api}/errors``.
     """
 
-    def __init__(self, reason: str, detail: str, *, status: int) -> None:
+    def __init__(self, reason: str, detail: str, *, status: int, allow: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.answer_status = status
+        # The methods that would have been right, for a 405 (RFC 9110 §15.5.6).
+        self.allow = allow
 
 
 class Disconnected(ReceiverError):

@@ -429,6 +429,8 @@ async def test_a_postback_needs_no_id_in_its_query(caller: Caller) -> None:
 )
 async def test_a_wrong_method_is_refused(caller: Caller, method: str, target: str) -> None:
     assert "405 wrong_method" == await refused(caller, method, target)
+    allowed = "GET, HEAD" if target.startswith(PINGBACK) else "POST, HEAD"
+    assert allowed == (await caller.call(method, target)).headers["allow"]
 
 
 async def test_bad_signatures_are_refused_where_the_provider_signs(caller: Caller) -> None:

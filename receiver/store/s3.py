@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_Checksums = Literal["when_supported", "when_required"]
+
 # What somebody must mend, by S3's error code; all other errors may pass by themselves.
 _MENDS = {
     "NoSuchBucket": "create the bucket, or correct RECEIVER_ARCHIVE",
@@ -74,8 +76,8 @@ class S3Store:
             self._put_options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id}
         if storage_class:
             self._put_options["StorageClass"] = storage_class
-        self._checksums: Literal["when_supported", "when_required"] = "when_supported"
-        self._s3 = self._client()
+        self._checksums: _Checksums = "when_supported"
+        self._s3 = self._client(self._checksums)
 
     @property
     def url(self) -> str:
@@ -162,22 +164,35 @@ class S3Store:
         return Check(name, False, "the store ignores If-None-Match", mend)
 
     def _put(self, key: str, content: bytes, **condition: Any) -> str:
-        while True:
-            checksums = self._checksums
-            try:
-                answer = self._s3.put_object(
-                    **self._common,
-                    **self._put_options,
-                    **condition,
-                    Key=self._prefix + key,
-                    Body=content,
-                )
-            except _FAILURES as exc:
-                if checksums == "when_supported" and _code(exc) in _CHECKSUM_REFUSALS:
-                    self._do_without_checksums(exc)
-                    continue
+        try:
+            return self._put_by(self._s3, key, content, condition)
+        except _FAILURES as exc:
+            if self._checksums == "when_required" or _code(exc) not in _CHECKSUM_REFUSALS:
                 raise self._error(exc, f"cannot put {key}") from exc
-            return answer["ETag"]
+            refusal = exc
+        # Older and smaller stores refuse the checksums that boto3 adds since 1.36; if that was
+        # not the reason, they stay.
+        without = self._client("when_required")
+        try:
+            etag = self._put_by(without, key, content, condition)
+        except _FAILURES as exc:
+            raise self._error(exc, f"cannot put {key}") from exc
+        _log.warning("store refused checksums; going on without", extra={"error": str(refusal)})
+        self._checksums = "when_required"
+        self._s3 = without
+        return etag
+
+    def _put_by(
+        self, client: "S3Client", key: str, content: bytes, condition: dict[str, Any]
+    ) -> str:
+        answer = client.put_object(
+            **self._common,
+            **self._put_options,
+            **condition,
+            Key=self._prefix + key,
+            Body=content,
+        )
+        return answer["ETag"]
 
     def _get(self, key: str, **options: Any) -> tuple[bytes, str]:
         try:
@@ -188,20 +203,14 @@ class S3Store:
                 return b"", ""
             raise self._error(exc, f"cannot get {key}") from exc
 
-    def _do_without_checksums(self, exc: Exception) -> None:
-        """Older and smaller stores refuse the checksums that boto3 adds since 1.36."""
-        _log.warning("store refused checksums; going on without", extra={"error": str(exc)})
-        self._checksums = "when_required"
-        self._s3 = self._client()
-
-    def _client(self) -> "S3Client":
+    def _client(self, checksums: _Checksums) -> "S3Client":
         config = botocore.config.Config(
             connect_timeout=min(5.0, self._timeout_seconds),
             read_timeout=self._timeout_seconds,
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=self._connections,
-            request_checksum_calculation=self._checksums,
-            response_checksum_validation=self._checksums,
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
             user_agent_extra="receiver",
         )
         try:
