@@ -98,11 +98,7 @@ class Parent:
         sweeping = self._sweeper.start(self._repeat)
         await self._announce(listener, admin_listener)
         await self._stop.wait()
-        for task in sweeping:
-            task.cancel()  # a sweep can be stopped anywhere; the next one goes on
-        if sweeping:
-            await asyncio.wait(sweeping, timeout=_SWEEP_END_SECONDS)
-        await self._end(watching, shipping, listener)
+        await self._end(watching, shipping, sweeping, listener)
         await asyncio.gather(*passes)
         admin.should_exit = True
         await serving
@@ -239,6 +235,7 @@ class Parent:
         self,
         watching: list["asyncio.Task[None]"],
         shipping: "asyncio.Task[None]",
+        sweeping: list["asyncio.Task[None]"],
         listener: socket.socket,
     ) -> None:
         # Nobody behind a load balancer presses Ctrl-C.
@@ -246,12 +243,16 @@ class Parent:
         _log.info("stopping", extra={"drain_seconds": drain})
         for server in self._servers.values():
             server.drain(drain)
+        for task in sweeping:
+            task.cancel()  # a sweep can be stopped anywhere; the next one goes on
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
                 await self._hurry.wait()
         for server in self._servers.values():
             server.drain(0)
         listener.close()
+        if sweeping:
+            await asyncio.wait(sweeping, timeout=_SWEEP_END_SECONDS)
         self._ships_until = time.monotonic() + self._settings.shutdown_seconds
         _, late = await asyncio.wait(watching, timeout=self._settings.shutdown_seconds)
         if late:
