@@ -146,12 +146,7 @@ class Registered:
         killed.signal_all(signal.SIGKILL)
         killed.wait_for_all()
         killed.close()
-        deadline = time.monotonic() + LEASE_SECONDS + GRACE_SECONDS + 40
-        rounds: list[dict[str, Any] | None] = [None]
-        while not any(rounds):
-            assert time.monotonic() < deadline, "the lease of a dead process is never free"
-            lives = [self.sweeping(one, provider) for one in (self.here, self.there)]
-            rounds = [self.ended(life) for life in lives]
+        self.compete(provider)
         assert 0 == self.here.command("ship").returncode
         last = None
         for _ in range(3):
@@ -159,6 +154,15 @@ class Registered:
             if not any(summary is None or summary["outcomes"] for summary in last):
                 return
         raise AssertionError(f"still something to do: {last}")
+
+    def compete(self, provider: str) -> None:
+        """Let two instances sweep at a time, until one of them got the lease of the dead one."""
+        deadline = time.monotonic() + LEASE_SECONDS + GRACE_SECONDS + 40
+        rounds: list[dict[str, Any] | None] = [None]
+        while not any(rounds):
+            assert time.monotonic() < deadline, "the lease of a dead process is never free"
+            lives = [self.sweeping(one, provider) for one in (self.here, self.there)]
+            rounds = [self.ended(life) for life in lives]
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(DirectoryArchive(self._archive))
@@ -307,11 +311,7 @@ def sweep_diffbot(registered: Registered, simulator: Diffbot) -> None:
     killed.wait_for_all()
     killed.close()
     assert 0 == registered.here.command("ship").returncode
-    wait_for(
-        lambda: registered.ended(registered.sweeping(registered.there, "diffbot")),
-        "the lease is free",
-        seconds=LEASE_SECONDS + GRACE_SECONDS + 40,
-    )
+    registered.compete("diffbot")
     summary = registered.ended(registered.sweeping(registered.here, "diffbot"))
     assert summary is not None
     assert ({}, 50) == (summary["outcomes"], summary["held"])
