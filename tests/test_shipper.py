@@ -313,6 +313,26 @@ def test_a_segment_that_cannot_be_read_does_not_stop_the_others(root: Path, stor
     assert not readable.exists()
 
 
+def test_what_only_could_not_be_removed_is_not_put_again(
+    root: Path, store: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = segment_file(root, records(1))
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == path:
+            raise OSError(errno.EROFS, "read-only file system")
+        unlink(self, missing_ok)
+
+    ships = shipper(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert 1 == ships.ship(root).failed
+    monkeypatch.setattr(store, "put", lambda key, content: pytest.fail(f"{key} is put again"))
+    assert (1, 0) == (ships.ship(root).segments, ships.ship(root).failed)
+    assert not path.exists()
+
+
 # A store that fails.
 
 

@@ -308,6 +308,16 @@ def test_an_endless_trailer_is_bounded(door: Door) -> None:
         assert _send_until_closed(connection, b"X-More: 0123456789\r\n" * 400) < 2000
 
 
+def test_requests_that_wait_for_no_answer_end_the_connection(door: Door) -> None:
+    (server,) = door.receiver.server_pids()
+    with connect(door.receiver.url) as connection:
+        # Ten thousand requests of 30 bytes a piece; their answers are never read.
+        piece = b"GET /healthz HTTP/1.1\r\nH: a\r\n\r\n" * 10_000
+        assert _send_until_closed(connection, piece) < 50
+    assert peak_memory_bytes(server) < 150 << 20
+    assert 200 == door.post("diffbot", "notification").status
+
+
 def test_what_is_not_http_is_refused_and_harms_nobody(door: Door) -> None:
     with connect(door.receiver.url) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 10)
