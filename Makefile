@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INFRA_VENV := .venv-infra
+INFRA_INSTALLED := $(INFRA_VENV)/.installed
 
-.PHONY: help install run test check lint types layers cover bench fmt system-tools clean
+.PHONY: help install infra-tools run test check lint types layers cover bench fmt system-tools clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -19,10 +21,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps dataforseo-client
 	@touch $@
 
+infra-tools: $(INFRA_INSTALLED) ## make .venv-infra with the linters of infra/ in it
+
+$(INFRA_INSTALLED): tests/infra/requirements.txt
+	$(PYTHON) -m venv $(INFRA_VENV)
+	$(INFRA_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
+	@touch $@
+
 run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URLs to register
 	@$(BIN)/receiver serve || test $$? -eq 130
 
-test: install ## all tests
+test: install infra-tools ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: lint types layers test ## everything that CI checks
@@ -45,8 +54,10 @@ fmt: install ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix .
 
 system-tools: ## install what tests and benchmark use beyond Python (Debian, as root)
-	apt-get install --yes --quiet wrk strace jq
+	apt-get update --quiet=2
+	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
+		haproxy jq nginx openjdk-17-jre-headless prometheus strace systemd wrk
 
 clean: ## remove what the above made
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(INFRA_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	rm -rf .hypothesis bench-results

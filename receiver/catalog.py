@@ -23,7 +23,7 @@ from receiver.archive import callbacks_key
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.archive.reading import Entry, entries
 from receiver.errors import NotFound, StoreError
-from receiver.filters import Filters
+from receiver.filters import Filters, Shard
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -132,27 +132,33 @@ class Catalog:
         order: Order = "arrival",
         limit: int | None = None,
         latest: bool = False,
+        shard: Shard | None = None,
     ) -> Iterator[Entry]:
         """Yield the entries that pass.
 
         ``latest`` leaves the newest of each provider's key; what has no key stays.  The order
         ``object`` is the one in which the archive is read with the fewest requests.
         """
-        conditions, values = _conditions(filters)
-        source = f"SELECT *, rowid FROM entries WHERE {conditions}"  # noqa: S608
-        if latest:
-            source = (
-                "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY provider, key"  # noqa: S608
-                f" ORDER BY received_us DESC, delivery_id DESC) AS age FROM ({source}))"
-                " WHERE age = 1 OR key IS NULL"
-            )
+        source, values = _source(filters, latest=latest, shard=shard)
         query = (
             f"SELECT {_COLUMNS} FROM ({source}) AS found JOIN segments ON segments.id = segment"  # noqa: S608
             f" ORDER BY {_ORDERS[order]} LIMIT ?"
         )
         with self._open() as database:
+            _know(database, shard)
             for row in database.execute(query, (*values, -1 if limit is None else limit)):
                 yield _entry(row)
+
+    def count(
+        self, filters: Filters, *, latest: bool = False, shard: Shard | None = None
+    ) -> tuple[int, int]:
+        """Return how many entries `find` yields, and the bytes of their bodies."""
+        source, values = _source(filters, latest=latest, shard=shard)
+        query = f"SELECT count(*), coalesce(sum(body_bytes), 0) FROM ({source})"  # noqa: S608
+        with self._open() as database:
+            _know(database, shard)
+            callbacks, body_bytes = database.execute(query, values).fetchone()
+            return callbacks, body_bytes
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -289,6 +295,27 @@ def _insert(database: sqlite3.Connection, key: str, found: list[Entry]) -> int:
         ),
     )
     return len(found)
+
+
+def _source(filters: Filters, *, latest: bool, shard: Shard | None) -> tuple[str, list[object]]:
+    """Return the entries that pass as SQL, and the values bound in it."""
+    conditions, values = _conditions(filters)
+    if shard is not None:
+        conditions += " AND in_shard(provider, coalesce(key, delivery_id))"
+    source = f"SELECT *, rowid FROM entries WHERE {conditions}"  # noqa: S608
+    if latest:
+        source = (
+            "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY provider, key"  # noqa: S608
+            f" ORDER BY received_us DESC, delivery_id DESC) AS age FROM ({source}))"
+            " WHERE age = 1 OR key IS NULL"
+        )
+    return source, values
+
+
+def _know(database: sqlite3.Connection, shard: Shard | None) -> None:
+    """Let SQL ask which part a key is in."""
+    if shard is not None:
+        database.create_function("in_shard", 2, shard.holds, deterministic=True)
 
 
 def _conditions(filters: Filters) -> tuple[str, list[object]]:

@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     )
     sweep_tasks_max: int = Field(100_000, ge=1, description="tasks that one sweep fetches")
     lease_seconds: Annotated[float, Field(ge=5)] = Field(
-        60.0, description="time to live of a sweep's lease"
+        60.0, description="time to live of a lease: sweeps, forwarding"
     )
     api_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         60.0, description="longest wait for bytes of a provider's API"
@@ -147,6 +147,23 @@ class Settings(BaseSettings):
         ByteSize(256 << 20), description="largest answer of a provider's API"
     )
     catalog: Path = Field(Path("data/catalog"), description="directory of the index's cache")
+    forward_url: SecretStr | None = Field(
+        None, description="where `serve` forwards to; may hold `{provider}`, `{kind}`, `{path}`"
+    )
+    forward_concurrency: int = Field(
+        16, ge=1, le=1024, description="callbacks being forwarded at once"
+    )
+    forward_late_days: int = Field(
+        7, ge=1, le=366, description="what reaches the archive later than this is not forwarded"
+    )
+    forward_gzip: bool = Field(False, description="forward as gzip what came as gzip")
+    replay_secret: SecretStr | None = Field(
+        None, description="`whsec_…` secret that signs replays and forwards (Standard Webhooks)"
+    )
+    target_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="longest wait for the answer to a replayed or forwarded callback"
+    )
+    jobs: Path = Field(Path("data/jobs"), description="directory of the jobs of `replay`")
     body_bytes_max: Bytes = Field(ByteSize(64 << 20), description="largest body taken; 413 above")
     body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 503 above")
     head_bytes_max: Bytes = Field(
@@ -236,7 +253,13 @@ class Settings(BaseSettings):
 
     def known_secrets(self) -> list[str]:
         """Return all secrets in force, for redaction."""
-        one = (self.dataforseo_password, self.dataforapps_password, self.diffbot_token)
+        one = (
+            self.dataforseo_password,
+            self.dataforapps_password,
+            self.diffbot_token,
+            self.forward_url,
+            self.replay_secret,
+        )
         secrets = (*self.tokens, *self.outscraper_api_keys, *filter(None, one))
         return [secret.get_secret_value() for secret in secrets]
 
@@ -248,6 +271,8 @@ SECRETS = frozenset(
         "dataforseo_password",
         "dataforapps_password",
         "diffbot_token",
+        "forward_url",
+        "replay_secret",
     }
 )
 

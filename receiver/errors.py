@@ -69,12 +69,22 @@ class NotFound(StoreError):
     """There is no object under this key."""
 
 
+class Damaged(StoreError):
+    """An object does not hold what it should."""
+
+
 class Conflict(StoreError):
     """A conditional write lost: the object is not in the state that the writer expected."""
 
 
 class ProviderError(ReceiverError):
     """A provider cannot be reached, or answers something that makes no sense."""
+
+    exit_status = 4
+
+
+class TargetError(ReceiverError):
+    """The program that callbacks are sent to cannot be reached, or takes none."""
 
     exit_status = 4
 

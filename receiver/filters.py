@@ -4,12 +4,14 @@ Times are half-open intervals in UTC: from ``since``, included, to ``until``, ex
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _RELATIVE = re.compile(r"(\d+)([smhdw])\Z")
+_SHARD = re.compile(r"(\d{1,6})/(\d{1,6})\Z")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -47,6 +49,26 @@ class Filters:
         if self.invalid == "*":
             return row["invalid"] is not None
         return (row["invalid"] or "") == self.invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of ``of`` parts, counted from 0: together they are the whole, and a key is in one."""
+
+    index: int
+    of: int
+
+    def holds(self, provider: str, key: str) -> bool:
+        """Say whether a provider's key is in this part; the same on every machine."""
+        return zlib.crc32(f"{provider}\0{key}".encode()) % self.of == self.index
+
+
+def read_shard(text: str) -> Shard:
+    """Read `I/N`.  Raises `ValueError` with what would be right."""
+    match = _SHARD.match(text)
+    if match and int(match[1]) < int(match[2]):
+        return Shard(int(match[1]), int(match[2]))
+    raise ValueError(f"{text!r} is no part: give I/N, with I from 0 to N-1 (0/4, 1/4, 2/4, 3/4)")
 
 
 def read_moment(text: str, *, now: datetime) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import msgspec
 import orjson
 
-from receiver import clock
+from receiver import clock, metrics
 from receiver.errors import Conflict, LeaseHeld, LeaseLost, NotFound
 from receiver.store import Store
 
@@ -51,6 +51,7 @@ class Lease:
         self._monotonic = monotonic
         self._etag: str | None = None
         self._valid_until = 0.0
+        self._told = False
         self.generation = 0
 
     def acquire(self) -> None:
@@ -72,12 +73,12 @@ class Lease:
             self._write(generation=self.generation, etag=self._etag)
         except LeaseHeld as exc:
             self._valid_until = 0.0
-            raise LeaseLost(str(exc)) from exc
+            raise self._lost(str(exc)) from exc
 
     def check(self) -> None:
         """Raise `LeaseLost` unless the lease is still ours."""
         if self._monotonic() >= self._valid_until:
-            raise LeaseLost(f"{self._key} ran out")
+            raise self._lost(f"{self._key} ran out")
 
     def keep(self) -> None:
         """Check, and renew if less than half of the time is left."""
@@ -97,6 +98,13 @@ class Lease:
         finally:
             self._valid_until = 0.0
 
+    def _lost(self, why: str) -> LeaseLost:
+        # Everyone who works under it finds out for himself; it was lost once.
+        if not self._told:
+            metrics.leases_lost.inc()
+            self._told = True
+        return LeaseLost(why)
+
     def _write(self, *, generation: int, etag: str | None) -> None:
         began = self._monotonic()
         expires_at_us = self._now_us() + int(self._seconds * 1e6)
@@ -106,6 +114,7 @@ class Lease:
         except Conflict as exc:
             raise LeaseHeld(f"somebody else took {self._key}") from exc
         self.generation = generation
+        self._told = False
         self._valid_until = began + self._seconds
 
 

@@ -43,6 +43,9 @@ spool_failures = Counter("receiver_spool_failures", "Writes, syncs and seals tha
 
 spool_bytes = Gauge("receiver_spool_bytes", "Bytes in the spool, of all processes.")
 spool_left_bytes = Gauge("receiver_spool_left_bytes", "Bytes the spool may still take.")
+disk_left_bytes = Gauge(
+    "receiver_disk_left_bytes", "Free bytes of the spool's disk, less the reserve."
+)
 spool_segments = Gauge("receiver_spool_segments", "Segment files in the spool.", ["state"])
 lag_seconds = Gauge(
     "receiver_lag_seconds", "Age of the oldest acknowledged callback not yet in the archive."
@@ -62,6 +65,17 @@ swept = Counter(
 )
 last_sweep_seconds = Gauge(
     "receiver_last_sweep_timestamp_seconds", "When a sweep last came to its end.", ["provider"]
+)
+leases_lost = Counter(
+    "receiver_leases_lost", "Leases that ran out or were taken over while they were needed."
+)
+clock_seconds = Gauge("receiver_clock_timestamp_seconds", "This machine's clock.")
+forwarded = Counter(
+    "receiver_forwarded", "Callbacks that the target confirmed, or that were given up.", ["outcome"]
+)
+forward_lag_seconds = Gauge(
+    "receiver_forward_lag_seconds",
+    "Age of the oldest archived callback that the target has not confirmed.",
 )
 pass_failures = Counter("receiver_pass_failures", "Passes that ended in an error.", ["pass"])
 server_processes = Gauge("receiver_server_processes", "Server processes that are running.")

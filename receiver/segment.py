@@ -82,6 +82,11 @@ def process_of(name: str) -> str:
     return name.rpartition("-")[0]
 
 
+def number_of(name: str) -> int:
+    """Return a segment's number.  Raises `ValueError` for what is no segment's name."""
+    return int(name.rpartition("-")[2])
+
+
 def frame(marker: bytes, head: bytes, chunks: Sequence[bytes]) -> bytes:
     """Return header and head of a record; the chunks of its body must be written behind them."""
     crc = isal_zlib.crc32(head)

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from receiver import metrics
 from receiver.errors import LeaseHeld, LeaseLost
 from receiver.lease import Lease
 from receiver.store import Store, open_store
@@ -231,6 +232,25 @@ def test_garbage_in_its_place_is_written_over_by_one(
     assert 1 == first.generation
     with pytest.raises(LeaseHeld):
         lease("b/1", machine).acquire()
+
+
+def test_a_lease_that_is_lost_is_counted_once_however_many_find_out(lease: Make) -> None:
+    before = metrics.leases_lost._value.get()
+    machine = Machine()
+    first = lease("a/1", machine)
+    first.acquire()
+    first.check()
+    machine.pass_time(SECONDS)
+    for _ in range(3):
+        with pytest.raises(LeaseLost):
+            first.check()
+    assert before + 1 == metrics.leases_lost._value.get()
+    first.acquire()
+    machine.pass_time(SECONDS + GRACE)
+    lease("b/1", machine).acquire()
+    with pytest.raises(LeaseLost):
+        first.renew()
+    assert before + 2 == metrics.leases_lost._value.get()
 
 
 def test_leases_of_other_names_are_others(store: Store) -> None:

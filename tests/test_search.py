@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver import search
-from receiver.archive import COMPRESSIONS
+from receiver.archive import COMPRESSIONS, spans
 from receiver.catalog import Catalog
 from receiver.filters import Filters
 from receiver.providers import PROVIDERS
@@ -57,7 +57,7 @@ class Place:
         self.catalog.sync(since=SINCE)
         found = self.catalog.find(Filters())
         self.rows: list[dict[str, Any]] = [
-            orjson.loads(line) for line in search.lines(self.store, found)
+            orjson.loads(line) for line in spans.lines(self.store, found)
         ]
 
 
@@ -84,7 +84,7 @@ def test_every_line_is_read_by_its_entry(place: Place) -> None:
 def test_the_order_changes_nothing_but_the_order(place: Place, order: Any) -> None:
     found = [
         orjson.loads(e)
-        for e in search.lines(place.store, place.catalog.find(Filters(), order=order))
+        for e in spans.lines(place.store, place.catalog.find(Filters(), order=order))
     ]
     assert sorted(r["delivery_id"] for r in place.rows) == sorted(r["delivery_id"] for r in found)
     if order == "newest":

@@ -58,13 +58,18 @@ class _Zstd:
     suffix = ".jsonl.zst"
 
     def member(self, content: bytes) -> bytes:
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(content)
+        return _zstd().compress(content)
 
     def stream(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+        compressor = _zstd().compressobj()
         for piece in pieces:
             yield compressor.compress(piece)
         yield compressor.flush()
+
+
+def _zstd() -> zstandard.ZstdCompressor:
+    # Without its checksum, which gzip always has, a frame that was damaged inflates to nonsense.
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
 
 
 COMPRESSIONS: Mapping[str, Compression] = {"gzip": _Gzip(), "zstd": _Zstd()}

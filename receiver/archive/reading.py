@@ -6,7 +6,7 @@ import msgspec
 import zstandard
 from isal import isal_zlib
 
-from receiver.errors import StoreError
+from receiver.errors import Damaged
 from receiver.store import Store
 
 
@@ -40,18 +40,18 @@ _ENTRY = msgspec.json.Decoder(Entry)
 def entries(content: bytes) -> list[Entry]:
     """Return the entries of an index object.
 
-    Raises `StoreError` if it is damaged.
+    Raises `Damaged` if it is damaged.
     """
     try:
         return [_ENTRY.decode(line) for line in inflate(content, gzip=True).splitlines()]
     except msgspec.MsgspecError as exc:
-        raise StoreError(f"an index object is damaged: {exc}") from exc
+        raise Damaged(f"an index object is damaged: {exc}") from exc
 
 
 def inflate(member: bytes, *, gzip: bool) -> bytes:
     """Return what one or several members hold.
 
-    Raises `StoreError` if they are damaged or cut short.
+    Raises `Damaged` if they are damaged or cut short.
     """
     return b"".join(_inflate(member, gzip=gzip))
 
@@ -59,13 +59,13 @@ def inflate(member: bytes, *, gzip: bool) -> bytes:
 def line(store: Store, entry: Entry) -> bytes:
     """Return an entry's line, without its newline, by one ranged read.
 
-    Raises `StoreError` if it is not there.
+    Raises `Damaged` if it is not there.
     """
     member = store.get(entry.object, start=entry.member_offset, length=entry.member_bytes)
     content = inflate(member, gzip=entry.object.endswith(".gz"))
     found = content[entry.line_offset : entry.line_offset + entry.line_bytes]
     if len(found) != entry.line_bytes:
-        raise StoreError(f"{entry.object} does not hold what its index says")
+        raise Damaged(f"{entry.object} does not hold what its index says")
     return found
 
 
@@ -81,9 +81,9 @@ def _first_member(content: bytes) -> tuple[bytes, bytes]:
     try:
         held = member.decompress(content)
     except isal_zlib.error as exc:  # type: ignore[misc] # typed as a value
-        raise StoreError(f"a member is damaged: {exc}") from exc
+        raise Damaged(f"a member is damaged: {exc}") from exc
     if not member.eof:
-        raise StoreError("a member is cut short")
+        raise Damaged("a member is cut short")
     return held, member.unused_data
 
 
@@ -93,7 +93,7 @@ def _first_frame(content: bytes) -> tuple[bytes, bytes]:
     try:
         held = frame.decompress(content)
     except zstandard.ZstdError as exc:
-        raise StoreError(f"a frame is damaged: {exc}") from exc
+        raise Damaged(f"a frame is damaged: {exc}") from exc
     if not frame.eof:
-        raise StoreError("a frame is cut short")
+        raise Damaged("a frame is cut short")
     return held, frame.unused_data

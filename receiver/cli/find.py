@@ -14,6 +14,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 
 from receiver import clock, config, log, search
+from receiver.archive import spans
 from receiver.catalog import Catalog
 from receiver.cli.asking import masked
 from receiver.cli.moment import Moment, as_datetime
@@ -56,7 +57,11 @@ def filter_options(command: F) -> F:
 def filters_of(given: dict[str, Any]) -> Filters:
     """Return the filters of a command's options."""
     since, until = given.pop("since"), given.pop("until")
-    return Filters(since_us=since, until_us=until, **given)
+    return Filters(
+        since_us=None if since is None else since.us,
+        until_us=None if until is None else until.us,
+        **given,
+    )
 
 
 def synced(settings: config.Settings, store: Store, filters: Filters) -> Catalog:
@@ -157,10 +162,10 @@ def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> No
         filters, order="object", limit=limit, latest=latest
     )
     if to is None:
-        _write(sys.stdout.buffer, search.lines(store, found))
+        _write(sys.stdout.buffer, spans.lines(store, found))
         return
     with to.open("wb") as file:
-        _write(file, search.lines(store, found))
+        _write(file, spans.lines(store, found))
 
 
 def _write(file: BinaryIO, lines: Iterator[bytes]) -> None:
@@ -195,7 +200,7 @@ def _one(settings: config.Settings, store: Store, identifier: str) -> dict[str, 
     catalog = synced(settings, store, filters)
     for entry in catalog.find(filters, order="newest"):
         if identifier in (entry.delivery_id, entry.task_id):
-            (line,) = search.lines(store, [entry])
+            (line,) = spans.lines(store, [entry])
             row = orjson.loads(line)
             assert isinstance(row, dict)
             return row

@@ -1,5 +1,6 @@
 """Times as users write them."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,17 +9,27 @@ import click
 from receiver.filters import read_moment
 
 
-class Moment(click.ParamType[int]):
-    """A time as a user writes it, in microseconds since 1970."""
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A time, in microseconds since 1970, and how the user wrote it."""
+
+    us: int
+    text: str
+
+
+class Moment(click.ParamType[Instant]):
+    """A time as a user writes it."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Instant:
         """Read it, or say what would be right."""
-        if isinstance(value, int):
+        if isinstance(value, Instant):
             return value
         try:
-            return read_moment(str(value), now=datetime.now(UTC))
+            return Instant(read_moment(str(value), now=datetime.now(UTC)), str(value))
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from receiver import config, log
-from receiver.cli.moment import Moment, as_datetime
+from receiver.cli.moment import Instant, Moment, as_datetime
 from receiver.cli.output import output_option, print_rows
 from receiver.service.parts import store_of
 from receiver.verify import verify as verify_archive
@@ -20,7 +20,7 @@ from receiver.verify import verify as verify_archive
 @click.option("--until", type=Moment(), default="0s", help="Before this; now by default.")
 @click.option("--quick", is_flag=True, help="Compare sizes and counts without reading callbacks.")
 @output_option
-def verify(since: int, until: int, quick: bool, output: str) -> int:
+def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
     """Prove that the archive holds every segment and line that its index claims, without gaps.
 
     Whole days are verified: those that the period touches.  Exit status 1 if anything is amiss.
@@ -41,8 +41,8 @@ def verify(since: int, until: int, quick: bool, output: str) -> int:
         task = bar.add_task("", total=None)
         found = verify_archive(
             store_of(settings),
-            since=as_datetime(since),
-            until=as_datetime(until),
+            since=as_datetime(since.us),
+            until=as_datetime(until.us),
             quick=quick,
             verified=lambda segments: bar.update(task, completed=segments),
         )

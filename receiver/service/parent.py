@@ -25,6 +25,7 @@ from receiver.admin import create_app
 from receiver.config import Settings
 from receiver.errors import ReceiverError, StoreError, StoreRefused
 from receiver.loop import repeat
+from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
 from receiver.service.process import ServerProcess
@@ -41,7 +42,7 @@ _MEASURE_REST = 10
 _CHECK_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
 # Long enough to seal what was fetched; a report that waits for S3 is given up.
-_SWEEP_END_SECONDS = 3.0
+_OUTGOING_END_SECONDS = 8.0
 _EXAMPLE = '{"status_code":20000,"tasks":[{"id":"task-1","status_code":20000}]}'
 
 
@@ -65,8 +66,13 @@ class Parent:
         self._store = store_of(settings)
         self._shipper = shipper_of(settings, self._store)
         self._sweeper = Sweeper(settings, self._store)
+        url = settings.forward_url
+        self._forwarding = (
+            Forwarding(settings, self._store, url=url.get_secret_value()) if url else None
+        )
         self._lag = Lag(self._root)
         self._instance = metrics.Instance()
+        metrics.clock_seconds.set_function(time.time)
         self._servers: dict[int, ServerProcess] = {}
         self._stop = asyncio.Event()
         self._all_ready = asyncio.Event()
@@ -95,10 +101,12 @@ class Parent:
         ]
         passes = [asyncio.create_task(self._repeat("measure", self._measure, _MEASURE_SECONDS))]
         shipping = asyncio.create_task(self._repeat("ship", self._ship, _SHIP_SECONDS))
-        sweeping = self._sweeper.start(self._repeat)
+        outgoing = self._sweeper.start(self._repeat)
+        if self._forwarding is not None:
+            outgoing.append(self._forwarding.start(self._repeat))
         await self._announce(listener, admin_listener)
         await self._stop.wait()
-        await self._end(watching, shipping, sweeping, listener)
+        await self._end(watching, shipping, outgoing, listener)
         await asyncio.gather(*passes)
         admin.should_exit = True
         await serving
@@ -216,6 +224,7 @@ class Parent:
             metrics.spool_segments.labels(state).set(count)
         metrics.spool_bytes.set(room.used)
         metrics.spool_left_bytes.set(max(0, room.left))
+        metrics.disk_left_bytes.set(room.disk_left)
         lag = self._lag.measure(found)
         metrics.lag_seconds.set(lag)
         self._measured = {
@@ -235,7 +244,7 @@ class Parent:
         self,
         watching: list["asyncio.Task[None]"],
         shipping: "asyncio.Task[None]",
-        sweeping: list["asyncio.Task[None]"],
+        outgoing: list["asyncio.Task[None]"],
         listener: socket.socket,
     ) -> None:
         # Nobody behind a load balancer presses Ctrl-C.
@@ -243,16 +252,16 @@ class Parent:
         _log.info("stopping", extra={"drain_seconds": drain})
         for server in self._servers.values():
             server.drain(drain)
-        for task in sweeping:
-            task.cancel()  # a sweep can be stopped anywhere; the next one goes on
+        for task in outgoing:
+            task.cancel()  # sweeps and forwarding can be stopped anywhere; the next one goes on
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain):
                 await self._hurry.wait()
         for server in self._servers.values():
             server.drain(0)
         listener.close()
-        if sweeping:
-            await asyncio.wait(sweeping, timeout=_SWEEP_END_SECONDS)
+        if outgoing:
+            await asyncio.wait(outgoing, timeout=_OUTGOING_END_SECONDS)
         self._ships_until = time.monotonic() + self._settings.shutdown_seconds
         _, late = await asyncio.wait(watching, timeout=self._settings.shutdown_seconds)
         if late:
@@ -305,6 +314,7 @@ class Parent:
             **self._measured,
             "last_ship": self._last_ship,
             "last_sweeps": self._sweeper.last,
+            "forward": self._forwarding and self._forwarding.status(),
         }
 
 

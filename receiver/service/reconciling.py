@@ -7,8 +7,9 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from receiver import metrics
 from receiver.caller import ATTEMPTS_MAX, Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
@@ -18,6 +19,7 @@ from receiver.providers.conversation import Manners
 from receiver.reconciler import (
     DataForSeoSweep,
     DiffbotSweep,
+    Outcome,
     OutscraperSweep,
     Session,
     Sweep,
@@ -167,6 +169,8 @@ class Sweeper:
 
     def start(self, repeat: Repeat) -> list["asyncio.Task[None]"]:
         """Begin to repeat the sweeps; cancelling a task ends its sweep in good order."""
+        for provider in configured(self._settings):
+            _begin_counting(provider)
         return [
             asyncio.create_task(
                 repeat(
@@ -185,6 +189,13 @@ class Sweeper:
             _log.debug("another instance sweeps", extra={"detail": str(exc)})
         else:
             self.last[provider] = asdict(summary)
+
+
+def _begin_counting(provider: str) -> None:
+    """Show a provider's figures from the start: a rise from nothing to one is not seen as one."""
+    metrics.last_sweep_seconds.labels(provider)
+    for outcome in get_args(Outcome):
+        metrics.swept.labels(provider, outcome)
 
 
 def _credentials(

@@ -178,7 +178,7 @@ class Spool:
                 self._root, bytes_max=self._spool_bytes_max, reserve_bytes=self._disk_reserve_bytes
             )
         except OSError as exc:
-            return tree.Room(0, 0, f"it cannot be measured: {exc.strerror or exc}")
+            return tree.Room(0, 0, f"it cannot be measured: {exc.strerror or exc}", 0)
 
     # What follows runs in the committing thread.
 

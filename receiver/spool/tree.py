@@ -35,11 +35,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much more a spool may hold: ``left`` bytes, by the limit or by the disk."""
+    """How much more a spool may hold: ``left`` bytes, by the limit or by the disk.
+
+    ``disk_left`` is what the disk alone would allow, its reserve taken off.
+    """
 
     used: int
     left: int
     bounded_by: str
+    disk_left: int
 
 
 def claim(root: Path) -> tuple[Path, int]:
@@ -175,5 +179,5 @@ def room(root: Path, *, bytes_max: int, reserve_bytes: int) -> Room:
     volume = os.statvfs(root)
     free = volume.f_bavail * volume.f_frsize - reserve_bytes
     if free < bytes_max - used:
-        return Room(used, free, "RECEIVER_DISK_RESERVE_BYTES")
-    return Room(used, bytes_max - used, "RECEIVER_SPOOL_BYTES_MAX")
+        return Room(used, free, "RECEIVER_DISK_RESERVE_BYTES", free)
+    return Room(used, bytes_max - used, "RECEIVER_SPOOL_BYTES_MAX", free)

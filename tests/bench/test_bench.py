@@ -7,17 +7,19 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.bench import load
 from tests.bench.report import LABELS
+from tests.support.tools import needs
 
 _PROJECT = Path(__file__).parents[2]
 # Columns of the table that hold a number in every row.
 _NUMBERS = {"CPU µs per callback", "callbacks/s", "p50 ms", "p99 ms"}
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(load.missing() is not None, reason=str(load.missing())),
-]
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(autouse=True)
+def _wrk() -> None:
+    needs("wrk")
 
 
 def _tables(markdown: str) -> dict[str, list[dict[str, str]]]:

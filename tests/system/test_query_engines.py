@@ -1,6 +1,5 @@
 """The archive is read as it stands by DuckDB and by `zcat | jq`, whatever providers are in it."""
 
-import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tests.support.oracle import BucketArchive, DirectoryArchive, Ledger, verify
 from tests.support.s3 import S3Server
 from tests.support.samples import Sample, Samples
 from tests.support.server import Receiver
+from tests.support.tools import needs
 from tests.system.conftest import place_in_bucket
 
 pytestmark = pytest.mark.system
@@ -162,9 +162,7 @@ def test_duckdb_follows_the_index_to_a_line(written: Written) -> None:
 
 def jq(written: Written, program: str) -> list[str]:
     """Run a jq program over every line, as a shell would."""
-    for command in ("jq", "zcat", "bash"):
-        if shutil.which(command) is None:
-            pytest.skip(f"{command} is not installed")
+    needs("jq")
     ran = subprocess.run(
         ["bash", "-c", _PIPE, str(written.root), program],
         capture_output=True,

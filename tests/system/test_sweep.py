@@ -240,6 +240,9 @@ def test_serve_sweeps_on_its_interval_and_says_so(
         labels = {"provider": "dataforseo", "outcome": "repaired"}
         assert 5 == receiver.metric("receiver_swept_total", **labels)
         assert receiver.metric("receiver_last_sweep_timestamp_seconds") > 0
+        # A figure that appears when it first counts hides its first rise from who watches rises.
+        lost = 'receiver_swept_total{outcome="lost",provider="dataforseo"} 0.0'
+        assert lost in receiver.metrics_text().splitlines()
         repairs = receiver.life.logged("repair")
         assert set(ids) == {line["task_id"] for line in repairs}
         assert {("repaired", "ours", f"/v3/{ORGANIC}/task_get/advanced")} == {

@@ -3,7 +3,6 @@ removed.
 """
 
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from tests.support.oracle import DirectoryArchive, Ledger, verify
 from tests.support.samples import Samples
 from tests.support.server import Receiver
+from tests.support.tools import needs
 from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -78,13 +78,12 @@ def first(calls: list[Call], names: str, *texts: str, after: int = -1) -> Call:
 @pytest.fixture
 def strace(tmp_path: Path) -> list[str]:
     """A command that traces what is written behind it, where that is possible."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True)
+    program = needs("strace")
+    tried = subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True, text=True)
     if tried.returncode != 0:
         pytest.skip(f"strace is not permitted here: {tried.stderr}")
     out = str(tmp_path / "trace")
-    return ["strace", "-f", "-y", "-s", "300", "-e", f"trace={_CALLS}", "-o", out]
+    return [program, "-f", "-y", "-s", "300", "-e", f"trace={_CALLS}", "-o", out]
 
 
 def test_what_is_acknowledged_is_durable_and_what_is_removed_is_archived(

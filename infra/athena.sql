@@ -1,0 +1,148 @@
+-- The archive as tables of Amazon Athena (engine version 3).
+--
+-- Replace s3://my-bucket/callbacks by what RECEIVER_ARCHIVE names, and 2026-01-01 by the day of
+-- the first callback, then run the statements one by one.  No crawler is needed and no partition
+-- is ever added: projection computes them from the layout, so a callback can be queried as soon
+-- as it is archived.
+--
+-- Compression: Athena reads gzip and zstd text files, also side by side in one table
+-- (https://docs.aws.amazon.com/athena/latest/ug/compression-support-hive.html).
+--
+-- SerDe: Hive's.  Of OpenX's the manual says that its results can have more rows or fewer than
+-- the files (https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html), and its extras
+-- (names with dots, ignoring malformed lines) are not wanted here: columns never vary, and a line
+-- that cannot be read is a damage that should be seen.
+--
+-- Limits: a row may hold 32 MB, and a line of a text file 200 MB
+-- (https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html).  A query that
+-- leaves `body` and `body_base64` alone still reads the line.  Where larger results are expected,
+-- find them by `body_bytes` in `entries` and read them by `receiver show` or Spark.
+
+CREATE DATABASE IF NOT EXISTS receiver;
+
+-- `provider` and `kind` are columns of the lines as well; Hive wants each name once.
+CREATE EXTERNAL TABLE receiver.callbacks (
+    `delivery_id` string,
+    `origin` string,
+    `task_id` string,
+    `tag` string,
+    `key` string,
+    `status` string,
+    `received_at` string,
+    `method` string,
+    `target` string,
+    `headers` array<array<string>>,
+    `peer` string,
+    `content_type` string,
+    `body` string,
+    `body_base64` string,
+    `body_bytes` bigint,
+    `wire_bytes` bigint,
+    `wire_sha256` string,
+    `invalid` string,
+    `instance` string
+)
+PARTITIONED BY (`date` string, `hour` string, `provider` string, `kind` string)
+ROW FORMAT SERDE 'org.apache.hive.hcatalog.data.JsonSerDe'
+STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
+OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
+LOCATION 's3://my-bucket/callbacks/callbacks/'
+TBLPROPERTIES (
+    'projection.enabled' = 'true',
+    'projection.date.type' = 'date',
+    'projection.date.format' = 'yyyy-MM-dd',
+    'projection.date.range' = '2026-01-01,NOW',
+    'projection.hour.type' = 'integer',
+    'projection.hour.range' = '0,23',
+    'projection.hour.digits' = '2',
+    'projection.provider.type' = 'enum',
+    'projection.provider.values' = 'dataforseo,dataforapps,diffbot,outscraper',
+    'projection.kind.type' = 'enum',
+    'projection.kind.values' = 'postback,pingback,notification,webhook,result'
+);
+
+-- The index: a line for each callback, without head and body.  It is a small part of the bytes,
+-- so what it can answer costs little.  A segment's index lies under the hour of its first
+-- callback, so `date` and `hour` here are not always those of the callback itself.
+CREATE EXTERNAL TABLE receiver.entries (
+    `delivery_id` string,
+    `provider` string,
+    `kind` string,
+    `origin` string,
+    `task_id` string,
+    `tag` string,
+    `key` string,
+    `status` string,
+    `received_at` string,
+    `body_bytes` bigint,
+    `invalid` string,
+    `segment` string,
+    `position` bigint,
+    `of` bigint,
+    `object` string,
+    `member_offset` bigint,
+    `member_bytes` bigint,
+    `line_offset` bigint,
+    `line_bytes` bigint
+)
+PARTITIONED BY (`date` string, `hour` string)
+ROW FORMAT SERDE 'org.apache.hive.hcatalog.data.JsonSerDe'
+STORED AS INPUTFORMAT 'org.apache.hadoop.mapred.TextInputFormat'
+OUTPUTFORMAT 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat'
+LOCATION 's3://my-bucket/callbacks/index/'
+TBLPROPERTIES (
+    'projection.enabled' = 'true',
+    'projection.date.type' = 'date',
+    'projection.date.format' = 'yyyy-MM-dd',
+    'projection.date.range' = '2026-01-01,NOW',
+    'projection.hour.type' = 'integer',
+    'projection.hour.range' = '0,23',
+    'projection.hour.digits' = '2'
+);
+
+-- The newest callback of each provider's key; one without a key stands for itself.  Which it is
+-- the index says, so a condition on date, hour, provider or kind limits what is read of the
+-- bodies, and changes nothing about which callback is the newest.
+CREATE OR REPLACE VIEW receiver.newest AS
+SELECT *
+FROM receiver.callbacks
+WHERE delivery_id IN (
+    SELECT delivery_id
+    FROM (
+        SELECT
+            delivery_id,
+            "key",
+            row_number() OVER (
+                PARTITION BY provider, "key" ORDER BY received_at DESC, delivery_id DESC
+            ) AS age
+        FROM receiver.entries
+    )
+    WHERE age = 1 OR "key" IS NULL
+);
+
+-- How many of what came on each day, from the index alone.
+SELECT substr(received_at, 1, 10) AS day, provider, status, count(*) AS callbacks
+FROM receiver.entries
+WHERE "date" >= '2026-11-20'
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, 3;
+
+-- Where a task's callbacks are, from the index alone.
+SELECT received_at, provider, kind, status, "object", member_offset, member_bytes
+FROM receiver.entries
+WHERE task_id = '08141207-1535-0066-0000-5b1f0c9a7e21'
+ORDER BY received_at;
+
+-- A value out of each newest result.  Partitions named by all four columns are the fewest.
+SELECT
+    task_id,
+    json_extract_scalar(body, '$.tasks[0].id') AS id_in_body,
+    json_extract_scalar(body, '$.tasks[0].status_code') AS status_in_body
+FROM receiver.newest
+WHERE "date" = '2026-11-21' AND provider = 'dataforseo' AND kind = 'postback' AND invalid IS NULL;
+
+-- Callbacks whose place in the archive the index tells: both tables have it, or it is damage.
+SELECT count(*) AS lines, count(entries.delivery_id) AS lines_in_index
+FROM receiver.callbacks AS callbacks
+LEFT JOIN receiver.entries AS entries ON entries.delivery_id = callbacks.delivery_id
+WHERE callbacks."date" = '2026-11-21';

@@ -1,0 +1,235 @@
+"""`receiver replay` and `receiver jobs`."""
+
+import asyncio
+import functools
+import signal
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+import click
+import orjson
+import uvloop
+
+from receiver import config
+from receiver.catalog import Catalog
+from receiver.cli.asking import confirm, load_settings, yes_option
+from receiver.cli.find import filter_options, synced
+from receiver.cli.output import output_option, print_rows
+from receiver.cli.selecting import Asked, begin, selected
+from receiver.cli.sending import SendingBar, send_options
+from receiver.filters import Filters, Shard, read_shard
+from receiver.replay import Form, Job, Selection, Sender, Summary, job, replay
+from receiver.service.forwarding import signer_of
+from receiver.service.parts import store_of
+from receiver.store import Store
+from receiver.target import Target
+
+# More callbacks than this are sent only after a question.
+ASK_ABOVE = 1000
+# The time of an answer, for an estimate before there was one.
+_ANSWER_SECONDS = 0.02
+_FAILED_COLUMNS = ("delivery_id", "attempts", "why")
+
+
+class _Part(click.ParamType[Shard]):
+    name = "I/N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        if isinstance(value, Shard):
+            return value
+        try:
+            return read_shard(str(value))
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@click.command("replay")
+@click.argument("ids", nargs=-1, metavar="[ID]…")
+@click.option("--to", "url", required=True, metavar="URL", help="Where to send them.")
+@filter_options
+@click.option("--limit", type=click.IntRange(1), help="At most so many, in the order given.")
+@click.option("--latest", is_flag=True, help="Only the newest of each key.")
+@click.option(
+    "--order",
+    type=click.Choice(["arrival", "newest", "object"]),
+    default="arrival",
+    show_default=True,
+    help="By arrival, the newest first, or as they lie in the archive (fewest requests).",
+)
+@click.option("--shard", type=_Part(), help="Only this part of the keys: I/N, with I from 0.")
+@send_options
+@click.option("--attempts", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--job", "job_name", metavar="NAME", help="Keep outcomes in a file, and resume it.")
+@click.option("--failed-of", metavar="NAME", help="Send what failed in this job.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
+@yes_option
+@output_option
+def command(
+    ids: tuple[str, ...],
+    url: str,
+    job_name: str | None,
+    failed_of: str | None,
+    dry_run: bool,
+    yes: bool,
+    output: str,
+    **given: Any,
+) -> int:
+    """Send archived callbacks to a URL, as they came; by ids (of deliveries or tasks) or filters.
+
+    Method, query, body and content type are those of the callback; Standard Webhooks headers say
+    which it is, and sign it if RECEIVER_REPLAY_SECRET is set.  The URL may hold {provider}, {kind}
+    and {path}.  Callbacks of one task are sent one after the other.  Asks before it sends more
+    than 1000.  With --job, what was confirmed is not sent again: run the same command once more.
+
+    \b
+    Examples:
+      receiver replay --to http://127.0.0.1:9000/hook --tag run-42 --dry-run
+      receiver replay --to https://example.com/hook --since 2h --latest --rate 200 --job run-42
+      receiver replay --to https://example.com/hook --failed-of run-42
+      receiver replay --to https://example.com/hook --since 7d --shard $JOB_COMPLETION_INDEX/8 \\
+          --job part-$JOB_COMPLETION_INDEX --yes
+    """
+    settings = load_settings()
+    sending = {name: given.pop(name) for name in ("rate", "concurrency", "gzip", "attempts")}
+    form = Form(url, gzip=sending["gzip"])
+    store = store_of(settings)
+    asked = Asked(url=url, ids=ids, failed_of=failed_of, given=given)
+    with ExitStack() as stack:
+        opened = None
+        if job_name is not None:
+            opened = stack.enter_context(Job(settings.jobs, job_name))
+        elif failed_of is not None:
+            job.check_exists(settings.jobs, failed_of)
+            opened = stack.enter_context(Job(settings.jobs, failed_of))
+        selection = selected(asked, settings.jobs, opened)
+        catalog = synced(settings, store, Filters(since_us=selection.since_us))
+        plan = _plan(selection, catalog, opened, sending)
+        if dry_run:
+            print_rows([{**plan, "target": form.origin}], output=output, columns=(*plan, "target"))
+            return 0
+        if plan["callbacks"] > ASK_ABOVE:
+            confirm(f"send {plan['callbacks']} callbacks to {form.origin}", yes=yes)
+        if opened is not None:
+            begin(asked, selection, opened)
+        run = functools.partial(_send, settings, store, catalog, selection, form, sending, opened)
+        return _print_outcome(run, plan["callbacks"], output)
+
+
+def _plan(
+    selection: Selection, catalog: Catalog, opened: Job | None, sending: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return how much there is to send, and about how long that takes."""
+    size = selection.size(catalog)
+    confirmed = opened.counts().confirmed if opened is not None and not selection.ids else 0
+    left = max(0, size.callbacks - confirmed)
+    rate = sending["concurrency"] / _ANSWER_SECONDS
+    if sending["rate"] is not None:
+        rate = min(rate, sending["rate"])
+    return {
+        "callbacks": left,
+        "confirmed_before": confirmed,
+        "bytes": size.bytes,
+        "estimated_seconds": round(left / rate, 1),
+    }
+
+
+def _send(
+    settings: config.Settings,
+    store: Store,
+    catalog: Catalog,
+    selection: Selection,
+    form: Form,
+    sending: Mapping[str, Any],
+    opened: Job | None,
+    summary: Summary,
+    bar: SendingBar,
+) -> None:
+    async def whole() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        async with Target(
+            connections=sending["concurrency"], timeout_seconds=settings.target_timeout_seconds
+        ) as target:
+            sender = Sender(
+                target,
+                signer=signer_of(settings),
+                concurrency=sending["concurrency"],
+                rate=sending["rate"],
+                attempts_max=sending["attempts"],
+            )
+            await replay(
+                functools.partial(selection.entries, catalog),
+                store=store,
+                form=form,
+                sender=sender,
+                summary=summary,
+                job=opened,
+                progress=bar,
+            )
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(whole())
+    except asyncio.CancelledError:
+        raise click.Abort from None
+
+
+def _print_outcome(run: Any, total: int, output: str) -> int:
+    """Run a replay and print what became of it, also when it ends early."""
+    summary = Summary()
+    with SendingBar("replay", total=total) as bar:
+        try:
+            run(summary, bar)
+        finally:
+            bar.stop()
+            _print(summary, bar, output)
+    return int(bool(summary.failed))
+
+
+def _print(summary: Summary, bar: SendingBar, output: str) -> None:
+    rate = round(summary.confirmed / summary.seconds, 1) if summary.seconds else 0.0
+    row = {**asdict(summary), "callbacks_per_second": rate}
+    if output == "json":
+        for failed in bar.failed:
+            click.echo(orjson.dumps({"type": "failed", **failed}).decode())
+        click.echo(orjson.dumps({"type": "summary", **row}).decode())
+        return
+    if bar.failed:
+        print_rows(bar.failed, output=output, columns=_FAILED_COLUMNS)
+        click.echo()
+    print_rows([row], output=output, columns=tuple(row))
+    unlisted = summary.failed - len(bar.failed)
+    if unlisted:
+        click.echo(f"{unlisted} more failed; with --job NAME, `receiver jobs NAME` lists all")
+
+
+@click.command("jobs")
+@click.argument("name", required=False)
+@output_option
+def jobs(name: str | None, output: str) -> int:
+    """List the jobs of `replay`, or what failed in one.
+
+    Exit status 1 if something failed in the one.
+
+    \b
+    Examples:
+      receiver jobs
+      receiver jobs run-42 --output json
+    """
+    directory = load_settings().jobs
+    if name is not None:
+        _, _, failed = job.look(directory, name)
+        rows = [{n: v for n, v in asdict(each).items() if n != "confirmed"} for each in failed]
+        print_rows(rows, output=output, columns=_FAILED_COLUMNS)
+        return int(bool(rows))
+    listed = []
+    for known in job.names(directory):
+        what, counts, _ = job.look(directory, known)
+        listed.append({"job": known, "begun_at": what.get("begun_at"), **asdict(counts)})
+    print_rows(listed, output=output, columns=("job", "begun_at", "confirmed", "failed"))
+    return 0

@@ -1,0 +1,116 @@
+"""Which callbacks `replay` sends: as asked, or as its job was begun with."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from receiver import clock
+from receiver.cli.find import filters_of
+from receiver.errors import SettingsError
+from receiver.filters import Shard
+from receiver.replay import Job, Selection, job
+
+# What stands for no ids at all: nothing failed.
+_NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user asked for; ``given`` are the options that select."""
+
+    url: str
+    ids: tuple[str, ...]
+    failed_of: str | None
+    given: Mapping[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as the user wrote it, the URL only as its hash: it can hold secrets."""
+        texts = {
+            name: _text(value)
+            for name, value in self.given.items()
+            if value not in (None, False) and (name, value) != ("order", "arrival")
+        }
+        if self.ids:
+            texts["ids"] = " ".join(self.ids)
+        if self.failed_of is not None:
+            texts["failed_of"] = self.failed_of
+        return texts
+
+    @property
+    def url_sha256(self) -> str:
+        """What tells one target from another."""
+        return hashlib.sha256(self.url.encode()).hexdigest()
+
+
+def selected(asked: Asked, jobs: Path, opened: Job | None) -> Selection:
+    """Return what to send.
+
+    Raises `SettingsError` where a job was begun otherwise, `click.UsageError` for what does not
+    go together.
+    """
+    _check(asked)
+    before = None if opened is None else opened.asked()
+    if before is not None:
+        assert opened is not None
+        _check_same(opened.name, before, asked)
+        if asked.failed_of != opened.name:
+            return Selection.of(before["selection"])
+    if asked.failed_of is not None:
+        failed = opened.failed() if opened is not None else iter(())
+        if opened is None or asked.failed_of != opened.name:
+            failed = iter(job.look(jobs, asked.failed_of)[2])
+        return Selection(ids=tuple(each.delivery_id for each in failed) or (_NONE,))
+    options = dict(asked.given)
+    rest = {name: options.pop(name) for name in ("order", "limit", "latest", "shard")}
+    filters = filters_of(options)
+    if not asked.ids:
+        # What arrives while it runs, or until it is resumed, is not meant.
+        now_us = clock.now_us()
+        filters = replace(filters, until_us=min(filters.until_us or now_us, now_us))
+    return Selection(ids=asked.ids, filters=filters, **rest)
+
+
+def begin(asked: Asked, selection: Selection, opened: Job) -> None:
+    """Write down what a job is asked for, if it is new."""
+    if opened.asked() is None:
+        opened.begin(
+            {
+                "asked": asked.plain(),
+                "url_sha256": asked.url_sha256,
+                "selection": selection.plain(),
+                "begun_at": clock.rfc3339(clock.now_us()),
+            }
+        )
+
+
+def _check(asked: Asked) -> None:
+    texts = set(asked.plain()) - {"ids", "failed_of", "limit"}
+    if asked.ids and texts:
+        raise click.UsageError("give ids or filters, not both")
+    if asked.failed_of is not None and (asked.ids or texts or asked.given["limit"]):
+        raise click.UsageError("--failed-of sends what failed, and takes no ids or filters")
+
+
+def _check_same(name: str, before: Mapping[str, Any], asked: Asked) -> None:
+    """Make sure that a job goes on as it was begun; what it was begun with may be left away."""
+    if before["url_sha256"] != asked.url_sha256:
+        raise SettingsError(
+            f"job {name} was begun with another --to, and holds its confirmations; use another name"
+        )
+    plain = asked.plain()
+    if plain and plain not in (before["asked"], {"failed_of": name}):
+        begun = orjson.dumps(before["asked"]).decode()
+        raise SettingsError(
+            f"job {name} was begun with {begun}: give the same, or none, or use another name"
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Shard):
+        return f"{value.index}/{value.of}"
+    return str(getattr(value, "text", value))

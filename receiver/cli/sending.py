@@ -1,0 +1,95 @@
+"""What `replay` and `forward` share: options, and a bar that shows how far they are."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from receiver.archive.reading import Entry
+from receiver.replay.sending import Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Failures that are kept for the list at the end.
+LISTED_MAX = 1000
+_REDRAW_SECONDS = 0.1
+
+
+def send_options(command: F) -> F:
+    """Add how to send."""
+    options = (
+        click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most, a second."),
+        click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True),
+        click.option("--gzip", is_flag=True, help="Send as gzip what came as gzip."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class SendingBar:
+    """Shows on a terminal how far a replay is; keeps what failed."""
+
+    def __init__(self, what: str, *, total: int) -> None:
+        self._bar = Progress(
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.0f}/s {task.fields[failed]} failed"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=total, rate=0.0, failed=0)
+        self._began = time.monotonic()
+        self._redraw_at = 0.0
+        self._settled = 0
+        self._failed = 0
+        self.failed: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __call__(self, entry: Entry, outcome: Outcome) -> None:
+        """Take note of a callback that is settled."""
+        self._settled += 1
+        if not outcome.confirmed:
+            self._failed += 1
+            if len(self.failed) < LISTED_MAX:
+                facts = {"task_id": entry.task_id, "attempts": outcome.attempts}
+                self.failed.append({"delivery_id": entry.delivery_id, **facts, "why": outcome.why})
+        now = time.monotonic()
+        if now >= self._redraw_at:
+            self._redraw_at = now + _REDRAW_SECONDS
+            self._update(now)
+
+    def stop(self) -> None:
+        """Show the last state and leave the terminal to others."""
+        self._update(time.monotonic())
+        self._bar.stop()
+
+    def _update(self, now: float) -> None:
+        rate = self._settled / max(now - self._began, 1e-3)
+        self._bar.update(self._task, completed=self._settled, rate=rate, failed=self._failed)

@@ -1,0 +1,15 @@
+"""Replay: send archived callbacks again, to a target; forwarding does so as they arrive.
+
+entries of the index -> reading -> request -> sending -> target
+                                                 |
+                          job (replay) or position (forward): what was confirmed
+"""
+
+from receiver.replay.forward import Forwarder
+from receiver.replay.job import Job
+from receiver.replay.request import Form
+from receiver.replay.run import Progress, Summary, replay
+from receiver.replay.selection import Selection
+from receiver.replay.sending import Sender
+
+__all__ = ["Form", "Forwarder", "Job", "Progress", "Selection", "Sender", "Summary", "replay"]

@@ -1,0 +1,330 @@
+"""Forwarding: send what arrives to a target, from the archive, at least once.
+
+One forwarder of a name works at a time, under a lease.  Which segments are done is kept in the
+bucket (`position`), so any instance goes on where another stopped; what was confirmed since the
+position was last written is then sent again, with the same `webhook-id`.
+
+A target that is down is waited for.  A callback that it refuses again and again while it confirms
+others is given up, so that one does not hold up all:
+
+    forwards/<name>/failed/date=…/<id>.jsonl      delivery_id, task_id, tag, key, attempts, why
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from operator import itemgetter
+from typing import Any
+
+import orjson
+
+from receiver import clock, metrics
+from receiver.archive.keys import INDEX_SUFFIX
+from receiver.archive.reading import Entry, entries
+from receiver.errors import Conflict, Damaged, LeaseLost, NotFound, StoreError
+from receiver.lease import Lease
+from receiver.replay.position import Position
+from receiver.replay.reading import Item, read
+from receiver.replay.request import Form
+from receiver.replay.sending import Outcome, Sender
+from receiver.segment import number_of, process_of
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+# New segments are looked for at this interval, and late ones at this.
+LOOK_SECONDS = 5.0
+LATE_SECONDS = 600.0
+SAVE_SECONDS = 5.0
+# Index objects whose entries are merged by arrival.
+_SEGMENTS_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class _Segment:
+    """A segment that is being forwarded."""
+
+    name: str
+    day: date
+    # Arrivals of what is not settled yet, by delivery id.
+    unsettled: dict[str, int] = field(default_factory=dict)
+
+
+class Forwarder:
+    """Forwards until it is cancelled.
+
+    ``since_us`` is where a forwarder of a new name begins, now by default; the position of one
+    that has worked before goes before it.  A segment that comes more than ``late_days`` after its
+    arrival is not forwarded.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        form: Form,
+        sender: Sender,
+        name: str,
+        owner: str,
+        late_days: int,
+        lease_seconds: float,
+        since_us: int | None = None,
+        look_seconds: float = LOOK_SECONDS,
+        now_us: Callable[[], int] = clock.now_us,
+    ) -> None:
+        self._store = store
+        self._form = form
+        self._sender = sender
+        self._key = f"forwards/{name}/position.json"
+        self._failed_prefix = f"forwards/{name}/failed"
+        self._lease = Lease(store, f"forward-{name}", owner=owner, seconds=lease_seconds)
+        self._lease_seconds = lease_seconds
+        self._late_days = late_days
+        self._since_us = since_us
+        self._look_seconds = look_seconds
+        self._now_us = now_us
+        # Changed by the event loop's thread alone; a segment is begun or in the position.
+        self._begun: dict[str, _Segment] = {}
+        self._position = Position(0)
+        self._etag: str | None = None
+        self._unwritten = False
+        self._failed: list[dict[str, Any]] = []
+        self._looked_late = -LATE_SECONDS
+        self.confirmed = 0
+        self.failed = 0
+
+    @property
+    def lag_seconds(self) -> float:
+        """Age of the oldest archived callback known here that is not settled."""
+        arrivals = (us for segment in list(self._begun.values()) for us in _first(segment))
+        oldest = min(arrivals, default=None)
+        return 0.0 if oldest is None else max(0.0, (self._now_us() - oldest) / 1e6)
+
+    async def run(self) -> None:
+        """Forward until cancelled.
+
+        Raises `LeaseHeld` before anything was sent, `LeaseLost`, and `StoreError` where the
+        archive fails; run it again then.
+        """
+        await asyncio.to_thread(self._lease.acquire)
+        try:
+            await asyncio.to_thread(self._load)
+            await self._forward()
+        finally:
+            self._begun.clear()
+            await asyncio.to_thread(self._lease.release)
+
+    async def _forward(self) -> None:
+        """Send and save side by side; when one ends, so does the other."""
+        sending = asyncio.create_task(self._sender.run(self._items(), self._done))
+        keeping = asyncio.create_task(self._keep())
+        try:
+            await asyncio.wait((sending, keeping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # What is under way is settled first, then written down.
+            sending.cancel()
+            await asyncio.wait((sending,))
+            keeping.cancel()
+            await asyncio.wait((keeping,))
+            failures = [task.exception() for task in (keeping, sending) if not task.cancelled()]
+            if not any(isinstance(failure, LeaseLost) for failure in failures):
+                await self._save()
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def _keep(self) -> None:
+        """Renew the lease and write the position, again and again.  Raises `LeaseLost`."""
+        pause = min(SAVE_SECONDS, self._lease_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await asyncio.to_thread(self._lease.keep)
+                await self._save()
+            except StoreError as exc:
+                # What is not written down is sent again at the worst.
+                _log.warning("position not written", extra={"error": str(exc)})
+
+    # The position.
+
+    def _load(self) -> None:
+        try:
+            content, self._etag = self._store.get_with_etag(self._key)
+            self._position = Position.read(content)
+        except NotFound:
+            since_us = self._now_us() if self._since_us is None else self._since_us
+            self._position, self._etag = Position(since_us), None
+            self._write(self._content())
+        self._looked_late = -LATE_SECONDS
+
+    async def _save(self) -> None:
+        """Write down what was settled.  Raises `LeaseLost` if somebody else has written."""
+        failed, self._failed = self._failed, []
+        unwritten, self._unwritten = self._unwritten, False
+        self._position.forget(self._first_day())
+        content = self._content()
+        try:
+            if failed:
+                await asyncio.to_thread(self._store.put, self._failed_key(), _lines(failed))
+                failed = []
+            if unwritten:
+                await asyncio.to_thread(self._write, content)
+                unwritten = False
+        finally:
+            self._failed = failed + self._failed
+            self._unwritten |= unwritten
+
+    def _content(self) -> bytes:
+        return self._position.content(
+            generation=self._lease.generation, written_at=clock.rfc3339(self._now_us())
+        )
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._etag = self._store.put_if(self._key, content, etag=self._etag)
+        except Conflict as exc:
+            raise LeaseLost(f"somebody else has written {self._key}") from exc
+
+    def _failed_key(self) -> str:
+        now_us = self._now_us()
+        return (
+            f"{self._failed_prefix}/date={clock.partition(now_us)[0]}/{clock.new_id(now_us)}.jsonl"
+        )
+
+    # What to send.
+
+    async def _items(self) -> AsyncGenerator[Item]:
+        while True:
+            for keys in _batches(await asyncio.to_thread(self._new_keys)):
+                found = self._begin(await asyncio.to_thread(self._read_indexes, keys))
+                requests = read(self._store, found.__iter__, self._form.request)
+                async with aclosing(requests):
+                    async for item in requests:
+                        yield item
+            await asyncio.sleep(self._look_seconds)
+
+    def _new_keys(self) -> list[str]:
+        """Return the index objects that are neither done nor begun, the oldest first."""
+        found = {listed.key for prefix in self._prefixes() for listed in self._store.list(prefix)}
+        new = []
+        for key in found:
+            name = _segment_of(key)
+            try:
+                number = number_of(name)
+            except ValueError:
+                continue  # not ours
+            if name not in self._begun and not self._position.has(name):
+                new.append((key.rpartition("/")[0], process_of(name), number, key))
+        return [key for *_, key in sorted(new)]
+
+    def _prefixes(self) -> list[str]:
+        """Return what to list: the hours around now, and once in a while all days."""
+        if time.monotonic() - self._looked_late < LATE_SECONDS:
+            hours = (clock.partition(self._now_us() + h * 3_600_000_000) for h in (-1, 0, 1))
+            return [f"index/date={day}/hour={hour}/" for day, hour in hours]
+        self._looked_late = time.monotonic()
+        first, last = self._first_day(), self._today() + timedelta(days=1)
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return [f"index/date={day}/" for day in days]
+
+    def _first_day(self) -> date:
+        """Return the first day whose segments may still come."""
+        # A segment is filed under its first record, so the day before can hold what is wanted.
+        began = _day(self._position.since_us) - timedelta(days=1)
+        return max(began, self._today() - timedelta(days=self._late_days))
+
+    def _today(self) -> date:
+        return _day(self._now_us())
+
+    def _read_indexes(self, keys: list[str]) -> dict[str, list[Entry]]:
+        read = ((key, self._read_index(key)) for key in keys)
+        return {key: found for key, found in read if found is not None}
+
+    def _begin(self, indexes: Mapping[str, list[Entry]]) -> list[Entry]:
+        """Begin segments; return what they hold, by arrival."""
+        merged: list[tuple[int, str, Entry]] = []
+        for key, found in indexes.items():
+            segment = _Segment(_segment_of(key), _day_of(key))
+            self._begun[segment.name] = segment
+            for entry in found:
+                at_us = clock.read_rfc3339(entry.received_at)
+                if at_us >= self._position.since_us:
+                    segment.unsettled[entry.delivery_id] = at_us
+                    merged.append((at_us, entry.delivery_id, entry))
+            self._end_if_settled(segment)
+        merged.sort(key=itemgetter(0, 1))
+        return [entry for *_, entry in merged]
+
+    def _read_index(self, key: str) -> list[Entry] | None:
+        try:
+            return entries(self._store.get(key))
+        except NotFound:
+            return None  # removed by a lifecycle rule since it was listed
+        except Damaged as exc:
+            # `receiver verify` tells what it lost; a mended one is forwarded then.
+            _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
+            return None
+
+    # What became of it.
+
+    def _done(self, item: Item, outcome: Outcome) -> None:
+        entry = item.entry
+        if outcome.confirmed:
+            self.confirmed += 1
+            metrics.forwarded.labels("confirmed").inc()
+        else:
+            self._note_failure(entry, outcome)
+        segment = self._begun[entry.segment]
+        del segment.unsettled[entry.delivery_id]
+        self._end_if_settled(segment)
+
+    def _end_if_settled(self, segment: _Segment) -> None:
+        if not segment.unsettled:
+            self._position.add(segment.name, segment.day)
+            self._unwritten = True
+            del self._begun[segment.name]
+
+    def _note_failure(self, entry: Entry, outcome: Outcome) -> None:
+        self.failed += 1
+        metrics.forwarded.labels("failed").inc()
+        facts = {
+            "delivery_id": entry.delivery_id,
+            "provider": entry.provider,
+            "task_id": entry.task_id,
+            "tag": entry.tag,
+            "key": entry.key,
+            "attempts": outcome.attempts,
+            "why": outcome.why,
+        }
+        self._failed.append(facts)
+        _log.error("callback not forwarded", extra=facts)
+
+
+def _first(segment: _Segment) -> Iterator[int]:
+    """Yield the oldest arrival that is not settled: they were put in by arrival."""
+    return iter(list(segment.unsettled.values())[:1])
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _SEGMENTS_AT_ONCE):
+        yield keys[start : start + _SEGMENTS_AT_ONCE]
+
+
+def _segment_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)
+
+
+def _day_of(key: str) -> date:
+    return date.fromisoformat(key.partition("date=")[2].partition("/")[0])
+
+
+def _day(moment_us: int) -> date:
+    return datetime.fromtimestamp(moment_us / 1e6, UTC).date()
+
+
+def _lines(failed: list[dict[str, Any]]) -> bytes:
+    return b"".join(orjson.dumps(facts, option=orjson.OPT_APPEND_NEWLINE) for facts in failed)

@@ -1,0 +1,204 @@
+"""A job: what a replay was asked for, and what became of each callback, in a SQLite file.
+
+An outcome is in the file when `record` returns, so it outlives the process; the newest may be lost
+with the machine, and are then sent again.
+"""
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from receiver import disk
+from receiver.archive.reading import Entry
+from receiver.errors import SettingsError, StoreError
+
+SUFFIX = ".sqlite"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_FORMAT = 1
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS asked (what TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS outcomes (
+        delivery_id BLOB PRIMARY KEY,
+        confirmed INTEGER NOT NULL, attempts INTEGER NOT NULL, why TEXT
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS failed ON outcomes (delivery_id) WHERE NOT confirmed;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of one callback."""
+
+    delivery_id: str
+    confirmed: bool
+    attempts: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far a job is."""
+
+    confirmed: int
+    failed: int
+
+
+class Job:
+    """A job file, held by one process at a time.  Use as a context manager, from one thread.
+
+    Raises `SettingsError` for a name that cannot be one or a job that is running, `StoreError`
+    where the file cannot be used.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = name
+        self.path = directory / f"{check_name(name)}{SUFFIX}"
+
+    def __enter__(self) -> Self:
+        try:
+            disk.make_directory(self.path.parent)
+            # The database has locks of its own; this one lasts as long as the process.
+            self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as exc:
+            raise StoreError(f"cannot use the job file {self.path}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._database = _connect(self.path)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise SettingsError(f"job {self.name} is running in another process") from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.close()
+        os.close(self._lock)
+
+    def asked(self) -> dict[str, Any] | None:
+        """Return what the job was begun with, None if it is new."""
+        row = self._database.execute("SELECT what FROM asked").fetchone()
+        return None if row is None else orjson.loads(row[0])
+
+    def begin(self, what: Mapping[str, Any]) -> None:
+        """Write down what a new job is asked for."""
+        with self._database:
+            self._database.execute("INSERT INTO asked VALUES (?)", (orjson.dumps(what).decode(),))
+
+    def unconfirmed(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Yield the entries that the target has not confirmed; in any one thread."""
+        query = "SELECT 1 FROM outcomes WHERE delivery_id = ? AND confirmed"
+        with closing(_connect(self.path)) as database:
+            for entry in entries:
+                if not database.execute(query, (_packed(entry.delivery_id),)).fetchone():
+                    yield entry
+
+    def record(self, outcomes: Iterable[Recorded]) -> None:
+        """Keep outcomes; a later one of the same callback replaces the earlier.
+
+        Raises `StoreError` where the disk does not take them.
+        """
+        rows = ((_packed(o.delivery_id), o.confirmed, o.attempts, o.why or None) for o in outcomes)
+        try:
+            with self._database:
+                self._database.executemany("REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as exc:
+            raise StoreError(f"the job file {self.path} failed: {exc}") from exc
+
+    def counts(self) -> Counts:
+        """Return how many were confirmed, and how many failed."""
+        return _counts(self._database)
+
+    def failed(self) -> Iterator[Recorded]:
+        """Yield what was given up and not confirmed since, by arrival."""
+        return _failed(self._database)
+
+
+def check_name(name: str) -> str:
+    """Return a job's name.  Raises `SettingsError` if it cannot be one."""
+    if not _NAME.match(name):
+        raise SettingsError(
+            "a job's name is 1 to 100 of A-Z a-z 0-9 . _ -, not beginning with . _ -"
+        )
+    return name
+
+
+def look(directory: Path, name: str) -> tuple[dict[str, Any], Counts, list[Recorded]]:
+    """Return what a job was begun with, how far it is and what failed; it may be running.
+
+    Raises `SettingsError` if there is none.
+    """
+    with closing(_connect(check_exists(directory, name))) as database:
+        row = database.execute("SELECT what FROM asked").fetchone()
+        what = {} if row is None else orjson.loads(row[0])
+        return what, _counts(database), list(_failed(database))
+
+
+def check_exists(directory: Path, name: str) -> Path:
+    """Return a job's file.  Raises `SettingsError` if there is none."""
+    path = directory / f"{check_name(name)}{SUFFIX}"
+    if not path.exists():
+        raise SettingsError(f"there is no job {name} in {directory}; `receiver jobs` lists all")
+    return path
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names of all jobs."""
+    return sorted(path.stem for path in directory.glob(f"*{SUFFIX}"))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        database = sqlite3.connect(path, timeout=60.0)
+        try:
+            (known,) = database.execute("PRAGMA user_version").fetchone()
+            if known not in (0, _FORMAT):
+                raise StoreError(f"the job file {path} was written by another version")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version = {_FORMAT}")
+        except BaseException:
+            database.close()
+            raise
+    except sqlite3.Error as exc:
+        raise StoreError(f"cannot use the job file {path}: {exc}") from exc
+    return database
+
+
+def _counts(database: sqlite3.Connection) -> Counts:
+    query = "SELECT coalesce(sum(confirmed), 0), coalesce(sum(NOT confirmed), 0) FROM outcomes"
+    confirmed, failed = database.execute(query).fetchone()
+    return Counts(confirmed, failed)
+
+
+def _failed(database: sqlite3.Connection) -> Iterator[Recorded]:
+    query = (
+        "SELECT delivery_id, attempts, why FROM outcomes WHERE NOT confirmed ORDER BY delivery_id"
+    )
+    for packed, attempts, why in database.execute(query):
+        yield Recorded(_unpacked(packed), confirmed=False, attempts=attempts, why=why or "")
+
+
+def _packed(delivery_id: str) -> bytes:
+    return bytes.fromhex(delivery_id.replace("-", ""))
+
+
+def _unpacked(packed: bytes) -> str:
+    text = packed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

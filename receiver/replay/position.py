@@ -1,0 +1,100 @@
+"""How far a forwarder is: which segments of the archive the target has confirmed whole.
+
+    forwards/<name>/position.json
+
+Segments can arrive late, so a moment would not do.  They are numbered without gaps for each server
+process: what is done is a few ranges for each process, dropped when the last of them is older than
+a late segment can be.
+"""
+
+import bisect
+from collections.abc import Iterator
+from datetime import date
+from typing import Annotated
+
+import msgspec
+
+from receiver.errors import Damaged
+from receiver.segment import number_of, process_of
+
+_Number = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Process(msgspec.Struct):
+    # The newest day that a segment of it is filed under.
+    day: date
+    # First and last of each run of numbers, in order.
+    done: list[tuple[_Number, _Number]]
+
+
+class _Written(msgspec.Struct):
+    since_us: int
+    generation: int = 0
+    written_at: str = ""
+    processes: dict[str, _Process] = {}
+
+
+_WRITTEN = msgspec.json.Decoder(_Written)
+
+
+class Position:
+    """Which segments are done, counted from ``since_us``, the moment the forwarding began at."""
+
+    def __init__(self, since_us: int) -> None:
+        self._written = _Written(since_us=since_us)
+
+    @classmethod
+    def read(cls, content: bytes) -> "Position":
+        """Return the position that `content` wrote.  Raises `Damaged`."""
+        position = cls(0)
+        try:
+            position._written = _WRITTEN.decode(content)
+        except msgspec.MsgspecError as exc:
+            raise Damaged(f"the position of the forwarding is damaged: {exc}") from exc
+        return position
+
+    @property
+    def since_us(self) -> int:
+        """Nothing that arrived before this is forwarded."""
+        return self._written.since_us
+
+    def content(self, *, generation: int, written_at: str) -> bytes:
+        """Return the position as it is stored; ``generation`` is that of the lease."""
+        self._written.generation = generation
+        self._written.written_at = written_at
+        return msgspec.json.encode(self._written)
+
+    def has(self, segment: str) -> bool:
+        """Say whether a segment is done."""
+        process = self._written.processes.get(process_of(segment))
+        if process is None:
+            return False
+        number = number_of(segment)
+        at = bisect.bisect_right(process.done, number, key=lambda run: run[0])
+        return at > 0 and number <= process.done[at - 1][1]
+
+    def add(self, segment: str, day: date) -> None:
+        """Take a segment as done; it is filed under ``day``."""
+        name, number = process_of(segment), number_of(segment)
+        process = self._written.processes.setdefault(name, _Process(day=day, done=[]))
+        process.day = max(process.day, day)
+        if not self.has(segment):
+            process.done = list(_joined(sorted([*process.done, (number, number)])))
+
+    def forget(self, before: date) -> None:
+        """Drop the processes of which nothing is filed under this day or later."""
+        processes = self._written.processes
+        self._written.processes = {
+            name: process for name, process in processes.items() if process.day >= before
+        }
+
+
+def _joined(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield runs with those joined that follow each other without a gap."""
+    first, last = runs[0]
+    for start, end in runs[1:]:
+        if start > last + 1:
+            yield first, last
+            first = start
+        last = end
+    yield first, last

@@ -1,0 +1,102 @@
+"""Reading what is to be sent: in its order, a window at a time, one window ahead of the sending."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from operator import attrgetter
+
+from receiver.archive import spans
+from receiver.archive.reading import Entry
+from receiver.errors import Damaged, NotFound
+from receiver.replay.request import Request
+from receiver.store import Store
+
+# A window ends at so many bytes of lines, or callbacks; at least one is in it.
+WINDOW_BYTES = 16 << 20
+WINDOW_CALLBACKS = 4096
+_READS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A callback that the archive does not give back, and why."""
+
+    entry: Entry
+    why: str
+
+
+Item = Request | Unreadable
+
+
+async def read(
+    store: Store,
+    entries: Callable[[], Iterable[Entry]],
+    make: Callable[[Entry, bytes], Request],
+) -> AsyncGenerator[Item]:
+    """Yield the requests of entries, in their order.
+
+    ``entries`` is called, iterated and dropped in one thread of its own.  Raises `StoreError`
+    where the store fails; what it does not have, or only damaged, is `Unreadable`.
+    """
+    loop = asyncio.get_running_loop()
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="replay") as one,
+        ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="replay-read") as several,
+    ):
+        windows = (_window(several, store, window, make) for window in _windows(entries))
+        coming = loop.run_in_executor(one, next, windows, None)
+        try:
+            while (window := await coming) is not None:
+                coming = loop.run_in_executor(one, next, windows, None)
+                for item in window:
+                    yield item
+        finally:
+            # What it reads from was opened in that thread, and is closed there.
+            await asyncio.wait([coming])
+            await loop.run_in_executor(one, windows.close)
+
+
+def _windows(entries: Callable[[], Iterable[Entry]]) -> Iterator[list[Entry]]:
+    window: list[Entry] = []
+    held = 0
+    for entry in entries():
+        if window and (held + entry.line_bytes > WINDOW_BYTES or len(window) == WINDOW_CALLBACKS):
+            yield window
+            window, held = [], 0
+        window.append(entry)
+        held += entry.line_bytes
+    if window:
+        yield window
+
+
+def _window(
+    pool: ThreadPoolExecutor,
+    store: Store,
+    window: list[Entry],
+    make: Callable[[Entry, bytes], Request],
+) -> list[Item]:
+    """Read a window as it lies in the archive, and put it back in order."""
+    lying = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
+    read = pool.map(lambda span: _span(store, span, make), spans.spans(lying))
+    items = {item.entry.delivery_id: item for item in itertools.chain.from_iterable(read)}
+    return [items[entry.delivery_id] for entry in window]
+
+
+def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Request]) -> list[Item]:
+    try:
+        lines = list(spans.span_lines(store, span))
+        return [_made(entry, line, make) for entry, line in zip(span, lines, strict=True)]
+    except (NotFound, Damaged) as exc:
+        if len(span) == 1:
+            return [Unreadable(span[0], str(exc))]
+        # What stands beside the damage may be whole.
+        return [item for entry in span for item in _span(store, [entry], make)]
+
+
+def _made(entry: Entry, line: bytes, make: Callable[[Entry, bytes], Request]) -> Item:
+    try:
+        return make(entry, line)
+    except Damaged as exc:
+        return Unreadable(entry, str(exc))

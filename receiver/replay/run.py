@@ -1,0 +1,69 @@
+"""One replay, from entries to a summary."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from receiver.archive.reading import Entry
+from receiver.replay.job import Job, Recorded
+from receiver.replay.reading import Item, read
+from receiver.replay.request import Form
+from receiver.replay.sending import Outcome, Sender
+from receiver.store import Store
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay did; ``bytes`` are those of the bodies that were confirmed."""
+
+    confirmed: int = 0
+    failed: int = 0
+    bytes: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+
+class Progress(Protocol):
+    """Is told of each callback that is settled."""
+
+    def __call__(self, entry: Entry, outcome: Outcome) -> None:
+        """Take note."""
+        ...
+
+
+async def replay(
+    entries: Callable[[], Iterable[Entry]],
+    *,
+    store: Store,
+    form: Form,
+    sender: Sender,
+    summary: Summary,
+    job: Job | None,
+    progress: Progress,
+) -> None:
+    """Send what ``entries`` yields, in that order; each is counted in ``summary`` once settled.
+
+    With a job, what it has confirmed is left out, and each outcome is in its file before it is
+    counted.  Raises `TargetError`, or `StoreError` where the archive or the job file fails; what
+    was not settled then is sent by the next run of the job.
+    """
+    began = time.monotonic()
+
+    def done(item: Item, outcome: Outcome) -> None:
+        if job is not None:
+            identifier = item.entry.delivery_id
+            job.record([Recorded(identifier, outcome.confirmed, outcome.attempts, outcome.why)])
+        if outcome.confirmed:
+            summary.confirmed += 1
+            summary.bytes += item.entry.body_bytes
+        else:
+            summary.failed += 1
+        summary.retries = sender.retries
+        summary.seconds = round(time.monotonic() - began, 3)
+        progress(item.entry, outcome)
+
+    def wanted() -> Iterable[Entry]:
+        return entries() if job is None else job.unconfirmed(entries())
+
+    await sender.run(read(store, wanted, form.request), done)

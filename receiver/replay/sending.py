@@ -1,0 +1,193 @@
+"""Sending: several requests at once, in order for each task, as fast as the target allows.
+
+Each request is sent until the target confirms it with a 2xx or it is given up.  Headers are those
+of Standard Webhooks (spec/standard-webhooks.md): `webhook-id` stays the same at every attempt,
+`webhook-timestamp` is that of the attempt.
+"""
+
+import asyncio
+import contextlib
+import http
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from receiver.errors import TargetError
+from receiver.replay.in_order import InOrder
+from receiver.replay.reading import Item, Unreadable
+from receiver.replay.request import Request
+from receiver.signature import Signer
+from receiver.target import Answer, NoAnswer, Target
+
+_RETRY_SECONDS = 0.5
+_RETRY_SECONDS_MAX = 60.0
+_RETRY_AFTER_SECONDS_MAX = 3600.0
+# So many given up in a row mean that the target takes nothing.
+FAILURES_MAX = 100
+# How long what is under way may take when the sending is told to stop.
+_END_SECONDS = 5.0
+# How far behind its rate the sending may catch up at once.
+_BURST_SECONDS = 0.1
+# A 4xx says that the request is wrong; these say that the moment is.
+_LATER = (408, 425, 429)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the sending of one callback ended; ``why`` says it of one that was given up."""
+
+    confirmed: bool
+    attempts: int
+    why: str = ""
+
+
+class Sender:
+    """Sends what it is given, ``concurrency`` at once and at most ``rate`` a second.
+
+    A patient one never gives up because the target is down: an attempt counts only if the target
+    confirmed something else since the attempt before it.  An impatient one gives up at a 4xx and
+    after ``attempts_max``, and raises `TargetError` where the target cannot be reached or
+    confirms none of a hundred.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        signer: Signer | None,
+        concurrency: int,
+        rate: float | None = None,
+        attempts_max: int = 5,
+        patient: bool = False,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._target = target
+        self._signer = signer
+        self._concurrency = concurrency
+        self._distance = 0.0 if rate is None else 1.0 / rate
+        self._attempts_max = attempts_max
+        self._patient = patient
+        self._now = now
+        self._sleep = sleep
+        self._next = 0.0
+        self._paused_until = 0.0
+        self._confirmed = 0
+        self._failures = 0
+        self._stopping = asyncio.Event()
+        self.retries = 0
+
+    async def run(self, items: AsyncGenerator[Item], done: Callable[[Item, Outcome], None]) -> None:
+        """Send all items; ``done`` is told of each, once, as soon as it is settled.
+
+        Of one task, an item is sent only when those before it are settled.  When cancelled, what
+        is under way gets a few seconds to be settled; of the rest nothing is told.
+        """
+
+        async def settle(item: Item) -> None:
+            with contextlib.suppress(_Abandoned):
+                done(item, await self._settle(item))
+
+        order = InOrder(
+            settle,
+            key=_task_of,
+            concurrency=self._concurrency,
+            end_seconds=_END_SECONDS,
+            stopping=self._stopping,
+        )
+        await order.run(items)
+
+    async def _settle(self, request: Item) -> Outcome:
+        if isinstance(request, Unreadable):
+            return Outcome(confirmed=False, attempts=0, why=request.why)
+        attempts = sent = 0
+        confirmed_before = -1
+        while True:
+            await self._turn()
+            sent += 1
+            if not self._patient or self._confirmed > confirmed_before:
+                attempts += 1
+            confirmed_before = self._confirmed
+            why, final, reached = await self._attempt(request)
+            if not why:
+                self._confirmed += 1
+                self._failures = 0
+                return Outcome(confirmed=True, attempts=sent)
+            if final or attempts >= self._attempts_max:
+                return self._give_up(why, sent, reached)
+            self.retries += 1
+            await self._pause(_backoff(sent))
+
+    async def _attempt(self, request: Request) -> tuple[str, bool, bool]:
+        """Return why it is not confirmed, whether for good, and whether the target was reached."""
+        timestamp = int(time.time())
+        headers = {**request.headers, "webhook-timestamp": str(timestamp)}
+        if self._signer is not None:
+            identifier = request.headers["webhook-id"]
+            headers["webhook-signature"] = self._signer.sign(identifier, timestamp, request.body)
+        try:
+            answer = await self._target.send(
+                request.method, request.url, headers=headers, body=request.body
+            )
+        except NoAnswer as exc:
+            return str(exc), False, exc.reached
+        if 200 <= answer.status < 300:
+            return "", True, True
+        if answer.retry_after is not None:
+            pause = min(answer.retry_after, _RETRY_AFTER_SECONDS_MAX)
+            self._paused_until = max(self._paused_until, self._now() + pause)
+        wrong = 300 <= answer.status < 500 and answer.status not in _LATER
+        return _said(answer), wrong and not self._patient, True
+
+    def _give_up(self, why: str, sent: int, reached: bool) -> Outcome:
+        self._failures += 1
+        if not self._patient:
+            if not reached:
+                raise TargetError(f"the target cannot be reached: {why}")
+            if self._failures >= FAILURES_MAX:
+                raise TargetError(f"the target took none of {self._failures} in a row: {why}")
+        return Outcome(confirmed=False, attempts=sent, why=why)
+
+    async def _turn(self) -> None:
+        """Wait for the moment at which the next request may be sent."""
+        while self._paused_until > (now := self._now()):
+            await self._pause(self._paused_until - now)
+        if self._distance:
+            at = max(self._now() - _BURST_SECONDS, self._next)
+            self._next = at + self._distance
+            await self._sleep(max(0.0, at - self._now()))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; raise `_Abandoned` if the sending ends meanwhile."""
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((sleeping, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopping.cancel()
+        if self._stopping.is_set():
+            raise _Abandoned
+
+
+class _Abandoned(Exception):
+    """The sending ends before a request was settled."""
+
+
+def _task_of(item: Item) -> str:
+    entry = item.entry
+    return f"{entry.provider}\0{entry.task_id}" if entry.task_id else entry.delivery_id
+
+
+def _said(answer: Answer) -> str:
+    try:
+        phrase = f"HTTP {answer.status} {http.HTTPStatus(answer.status).phrase}"
+    except ValueError:
+        phrase = f"HTTP {answer.status}"
+    return f"{phrase}: {answer.detail}" if answer.detail else phrase
+
+
+def _backoff(attempt: int) -> float:
+    longest = min(_RETRY_SECONDS_MAX, _RETRY_SECONDS * 2.0 ** min(attempt, 30))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311

@@ -1,0 +1,34 @@
+"""Signatures of what is sent, as Standard Webhooks has them.
+
+Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md: the signed text
+is ``id.timestamp.body``, the signature ``v1,`` and the base64 of its HMAC-SHA256; the secret is
+``whsec_`` and the base64 of 24 to 64 bytes.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+_PREFIX = "whsec_"
+
+
+class Signer:
+    """Signs with one secret.  Raises `ValueError` for what is no secret, without repeating it."""
+
+    def __init__(self, secret: str) -> None:
+        wrong = ValueError(f"a secret is {_PREFIX} and the base64 of 24 to 64 bytes")
+        if not secret.startswith(_PREFIX):
+            raise wrong
+        try:
+            self._key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+        except binascii.Error:
+            raise wrong from None
+        if not 24 <= len(self._key) <= 64:
+            raise wrong
+
+    def sign(self, identifier: str, timestamp: int, body: bytes) -> str:
+        """Return the value of `webhook-signature`; ``timestamp`` is in seconds since 1970."""
+        mac = hmac.new(self._key, f"{identifier}.{timestamp}.".encode(), hashlib.sha256)
+        mac.update(body)
+        return "v1," + base64.b64encode(mac.digest()).decode()
