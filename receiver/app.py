@@ -127,7 +127,7 @@ class Door:
         return token
 
     def _make_sure_of_room(self, body_bytes: int) -> None:
-        problem = self._spool.problem(body_bytes)
+        problem = self._spool.problem(body_bytes) or self._spool.unconfirmed()
         if problem is not None:
             raise SpoolUnavailable(problem)
 

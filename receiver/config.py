@@ -87,7 +87,15 @@ class Settings(BaseSettings):
     tokens: Annotated[List[SecretStr], AfterValidator(_check_tokens)] = Field(
         (), description="secrets in the URLs, comma-separated; all are valid at once"
     )
-    ack: Literal["spool"] = Field("spool", description="what a 2xx waits for")
+    ack: Literal["spool", "archive"] = Field(
+        "spool", description="what a 2xx waits for: the disk, or the archive too"
+    )
+    archive_ack_ms: int = Field(
+        100, ge=1, le=10_000, description="with `ACK=archive`: callbacks gather for so long"
+    )
+    archive_ack_seconds_max: Annotated[float, Field(gt=0)] = Field(
+        8.0, description="with `ACK=archive`: longest wait for the archive; 503 above"
+    )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         validation_alias="FORWARDED_ALLOW_IPS",

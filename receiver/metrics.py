@@ -39,6 +39,11 @@ commit_records = Histogram(
     "Callbacks that shared one sync.",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1024),
 )
+archive_ack_seconds = Histogram(
+    "receiver_archive_ack_seconds",
+    "From durable on disk to confirmed by the archive, for each segment (RECEIVER_ACK=archive).",
+    buckets=(0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 4, 8, 16),
+)
 spool_failures = Counter("receiver_spool_failures", "Writes, syncs and seals that failed.")
 
 spool_bytes = Gauge("receiver_spool_bytes", "Bytes in the spool, of all processes.")

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 # A pass gives up when so many segments in a row met a store that failed.
 _FAILURES_MAX = 2
+# Objects of one segment: one for each provider and kind, and one more each at a full hour.
+_PUTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +62,15 @@ class Shipper:
         compression: Compression,
         inflated_bytes_max: int,
         concurrency: int,
+        quiet: bool = False,
     ) -> None:
         self._store = store
         self._providers = providers
         self._compression = compression
         self._inflated_bytes_max = inflated_bytes_max
         self._concurrency = concurrency
+        # Segments of a tenth of a second each are not worth a line.
+        self._level = logging.DEBUG if quiet else logging.INFO
         # Building is work for one core, and threads that share it cost each other half as much
         # again; only the store is waited for by several.
         self._building = threading.Lock()
@@ -77,14 +82,14 @@ class Shipper:
         root: Path,
         *,
         stop: Callable[[], bool] = lambda: False,
-        shipped: Callable[[Shipped], None] = lambda shipped: None,
+        shipped: Callable[[str, Shipped], None] = lambda segment, shipped: None,
     ) -> Shipped:
         """Ship what is ready now, oldest first, and return what was done.
 
-        ``shipped`` is told of each segment, in the thread that shipped it.  A segment that cannot
-        be read or removed counts as failed and does not stop the others.  Raises `StoreError`
-        once the store has failed for several segments in a row; what was shipped before that
-        stays shipped.
+        ``shipped`` is told of each segment by name, in the thread that shipped it.  A segment
+        that cannot be read or removed counts as failed and does not stop the others.  Raises
+        `StoreError` once the store has failed for several segments in a row; what was shipped
+        before that stays shipped.
         """
         ready = [found for found in spool.files(root) if _worth(found)]
         total = Shipped()
@@ -107,7 +112,7 @@ class Shipper:
                 return Shipped(failed=1)
             if done.segments:
                 failures.clear()
-                shipped(done)
+                shipped(found.name, done)
             return done
 
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="ship") as pool:
@@ -117,6 +122,14 @@ class Shipper:
         if failures:
             raise failures[-1]
         return total
+
+    def ship_one(self, path: Path) -> Shipped | None:
+        """Ship one sealed segment; return what was done, None if somebody else has it.
+
+        Raises `StoreError` where the store failed, `OSError` where the disk did.
+        """
+        done = self._ship(spool.Found(path, 0, ready=True))
+        return done if done.segments else None
 
     def _ship(self, found: spool.Found) -> Shipped:
         try:
@@ -142,10 +155,7 @@ class Shipper:
         objects = SegmentObjects(found.name, self._compression)
         with self._building:
             damages = self._add_records(found, objects)
-        sent = 0
-        for key, content in objects.callbacks():
-            self._store.put(key, content)
-            sent += len(content)
+        sent = self._put_callbacks(objects)
         for damage in damages:
             key = quarantine_key(found.name, offset=damage.offset, end=damage.end)
             self._store.put(key, segment.read_bytes(found.path, damage))
@@ -157,6 +167,18 @@ class Shipper:
         done = self._count(found, objects.records, sent + len(content), len(damages), began)
         self._remove(found)
         return done
+
+    def _put_callbacks(self, objects: SegmentObjects) -> int:
+        """Put the callbacks objects, several at once; return their bytes."""
+
+        def put(content: tuple[str, bytes]) -> int:
+            self._store.put(*content)
+            return len(content[1])
+
+        if objects.partitions == 1:
+            return sum(map(put, objects.callbacks()))
+        with ThreadPoolExecutor(_PUTS_AT_ONCE, thread_name_prefix="put") as pool:
+            return sum(pool.map(put, objects.callbacks()))
 
     def _add_records(self, found: spool.Found, objects: SegmentObjects) -> list[segment.Damage]:
         damages = []
@@ -209,7 +231,7 @@ class Shipper:
             "bytes": sent,
             "seconds": round(time.monotonic() - began, 3),
         }
-        _log.info("shipped", extra=extra)
+        _log.log(self._level, "shipped", extra=extra)
         return Shipped(segments=1, records=records, bytes=sent, quarantined=quarantined)
 
 

@@ -6,7 +6,6 @@ is ``id.timestamp.body``, the signature ``v1,`` and the base64 of its HMAC-SHA25
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -22,7 +21,7 @@ class Signer:
             raise wrong
         try:
             self._key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-        except binascii.Error:
+        except ValueError:
             raise wrong from None
         if not 24 <= len(self._key) <= 64:
             raise wrong

@@ -194,7 +194,7 @@ def test_each_segment_is_told_of(root: Path, store: Faults) -> None:
     for _ in range(3):
         segment_file(root, records(2), process=clock.new_id())
     told: list[Shipped] = []
-    total = shipper(store).ship(root, shipped=told.append)
+    total = shipper(store).ship(root, shipped=lambda _, done: told.append(done))
     assert [2, 2, 2] == [shipped.records for shipped in told]
     assert total == told[0] + told[1] + told[2]
 
@@ -539,6 +539,9 @@ def test_a_store_is_asked_for_no_more_than_it_promises(root: Path, tmp_path: Pat
             raise AssertionError
 
         def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+            raise AssertionError
+
+        def folders(self, prefix: str) -> Iterator[str]:
             raise AssertionError
 
         def delete(self, key: str) -> None:

@@ -167,6 +167,11 @@ class SegmentObjects:
         self.invalid: list[tuple[str, str]] = []
 
     @property
+    def partitions(self) -> int:
+        """How many callbacks objects it has become so far."""
+        return len(self._objects)
+
+    @property
     def records(self) -> int:
         """How many records were added."""
         return len(self._entries)

@@ -6,6 +6,7 @@ compressed member and a step.
 
 import base64
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import zstandard
@@ -13,7 +14,6 @@ from isal import igzip_lib, isal_zlib
 
 from receiver.archive.reading import Entry
 from receiver.errors import Damaged
-from receiver.store import Store
 
 # Lines longer than this are read in steps.
 LONG_BYTES = 8 << 20
@@ -21,8 +21,13 @@ STEP_BYTES = 256 << 10
 
 # A block of 128 KiB can be a few bytes of zstd, which has no limit for what comes out at a time.
 _ZSTD_INPUT_BYTES = 512
-_BODY, _NO_BODY = b',"body":', b'null,"body_base64":'
+# No string within a line can hold one of these: its quotes would be escaped.
+_BODY, _BASE64, _BEHIND = b',"body":', b'null,"body_base64":', b',"body_bytes":'
 _HEAD_BYTES_MAX = 4 << 20
+_TAIL_BYTES = 64 << 10
+_TEXT_END = b'","body_base64":'
+# As long as the longest escape that a line has, \u001f.
+_ESCAPE_BYTES = 6
 
 
 def inflated(member: bytes, *, gzip: bool) -> Iterator[bytes]:
@@ -33,9 +38,8 @@ def inflated(member: bytes, *, gzip: bool) -> Iterator[bytes]:
     return _gzip_steps(member) if gzip else _zstd_steps(member)
 
 
-def line(store: Store, entry: Entry) -> Iterator[bytes]:
-    """Yield an entry's line, without its newline, by one ranged read.  Raises `Damaged`."""
-    member = store.get(entry.object, start=entry.member_offset, length=entry.member_bytes)
+def line(member: bytes, entry: Entry) -> Iterator[bytes]:
+    """Yield an entry's line, without its newline, out of its member.  Raises `Damaged`."""
     before, left = entry.line_offset, entry.line_bytes
     # Read to the end although the line may end before: the checksum is there.
     for step in inflated(member, gzip=entry.object.endswith(".gz")):
@@ -48,38 +52,55 @@ def line(store: Store, entry: Entry) -> Iterator[bytes]:
         raise Damaged(f"{entry.object} does not hold what its index says")
 
 
+def columns(steps: Iterator[bytes]) -> tuple[dict[str, Any], bool]:
+    """Return the columns of a line but its body, and whether that is text.  Raises `Damaged`."""
+    before, rest = _head(steps)
+    tail = rest
+    for step in steps:
+        tail = tail[-_TAIL_BYTES:] + step
+    _, found, behind = tail.rpartition(_BEHIND)
+    try:
+        read = orjson.loads(before + b"}") | orjson.loads(b"{" + found[1:] + behind)
+    except orjson.JSONDecodeError as exc:
+        raise Damaged(f"a line is damaged: {exc}") from exc
+    assert isinstance(read, dict)
+    return read, rest[:1] == b'"'
+
+
 def body(steps: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the decoded body out of the steps of a line.  Raises `Damaged`."""
+    _, rest = _head(steps)
+    if rest[:1] == b'"':
+        yield from _text(rest[1:], steps)
+    elif rest.startswith(_BASE64 + b'"'):
+        yield from _base64(rest[len(_BASE64) + 1 :], steps)
+    else:
+        raise Damaged("a line has no body")
+
+
+def _head(steps: Iterator[bytes]) -> tuple[bytes, bytes]:
+    """Return what stands before the body, and what of the rest was read."""
     head = b""
     for step in steps:
         head += step
-        # No string within the head can hold this: its quotes would be escaped.
         before, found, rest = head.partition(_BODY)
-        if found and len(rest) > len(_NO_BODY):
-            break
+        if found and len(rest) > len(_BASE64):
+            return before, rest
         if len(head) > _HEAD_BYTES_MAX:
-            raise Damaged("a line has no body")
-    else:
-        raise Damaged("a line has no body")
-    del before
-    if rest[:1] == b'"':
-        yield from _text(rest[1:], steps)
-    elif rest.startswith(_NO_BODY + b'"'):
-        yield from _base64(rest[len(_NO_BODY) + 1 :], steps)
-    elif not rest.startswith(_NO_BODY + b"null"):
-        raise Damaged("a line has no body")
+            break
+    raise Damaged("a line has no body")
 
 
 def _text(held: bytes, steps: Iterator[bytes]) -> Iterator[bytes]:
-    """Undo JSON's escapes up to the quote that ends the string."""
+    """Undo JSON's escapes up to the end of the string."""
     while True:
-        end = _string_end(held)
-        whole = end if end is not None else _last_whole(held)
+        end = held.find(_TEXT_END)
+        whole = end if end >= 0 else _last_whole(held[: -len(_TEXT_END)])
         try:
             yield orjson.loads(b'"' + held[:whole] + b'"').encode()
         except (orjson.JSONDecodeError, UnicodeEncodeError) as exc:
             raise Damaged(f"a body is damaged: {exc}") from exc
-        if end is not None:
+        if end >= 0:
             return
         held = held[whole:] + _next(steps)
 
@@ -103,24 +124,13 @@ def _next(steps: Iterator[bytes]) -> bytes:
     raise Damaged("a body is cut short")
 
 
-def _string_end(held: bytes) -> int | None:
-    """Return where the first quote is that no backslash escapes."""
-    at = held.find(b'"')
-    while at >= 0:
-        backslashes = at - len(held[:at].rstrip(b"\\"))
-        if backslashes % 2 == 0:
-            return at
-        at = held.find(b'"', at + 1)
-    return None
-
-
 def _last_whole(held: bytes) -> int:
     """Return up to where text can be read: no escape and no character is cut there."""
     end = len(held)
-    # The longest are two escapes for one character, \ud83e\uddf0.
-    tail = held.rfind(b"\\", max(0, end - 12))
-    if tail >= 0:
-        end = tail - (tail - len(held[:tail].rstrip(b"\\"))) % 2
+    last = held.rfind(b"\\", max(0, end - _ESCAPE_BYTES))
+    if last >= 0:
+        run = last - len(held[:last].rstrip(b"\\"))
+        end = last - run % 2
     while end and held[end - 1] & 0xC0 == 0x80:
         end -= 1
     return end - 1 if end and held[end - 1] >= 0xC0 else end

@@ -5,7 +5,9 @@ Exit status: 0 done, 1 some items failed, 2 usage, 3 settings, 4 store or provid
 """
 
 import importlib
+import os
 import sys
+from typing import Any
 
 import click
 
@@ -22,8 +24,8 @@ _COMMANDS = {
     "check": ("settings", "check"),
     "sweep": ("sweep", "sweep"),
     "find": ("find", "find"),
-    "show": ("find", "show"),
-    "export": ("find", "export"),
+    "show": ("show", "show"),
+    "export": ("export", "export"),
     "replay": ("replay", "command"),
     "jobs": ("replay", "jobs"),
     "forward": ("forward", "forward"),
@@ -50,6 +52,16 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f"receiver.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            status = super().invoke(ctx)
+            click.echo(nl=False)  # flushes, also where there is no stdout
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough.  What is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return status
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -89,8 +101,4 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("receiver: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough.
-        sys.stderr.close()
-        sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)

@@ -8,6 +8,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from receiver.cli.masking import printable
+
 # Off a terminal no line is wrapped: what reads it wants whole lines.
 _WIDTH_ELSEWHERE = 10_000
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,7 +37,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, output: str, columns: Seque
         # Folded, not cut: what is printed here is copied from here.
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+        table.add_row(*("" if row[name] is None else printable(str(row[name])) for name in columns))
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=_WIDTH_ELSEWHERE)

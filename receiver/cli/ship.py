@@ -86,7 +86,7 @@ def _ship(settings: config.Settings, output: str) -> int:
     ) as progress:
         task = progress.add_task("", total=ready)
 
-        def shipped(done: Shipped) -> None:
+        def shipped(_: str, done: Shipped) -> None:
             progress.advance(task, done.segments)
 
         total = shipper.ship(settings.spool, shipped=shipped)

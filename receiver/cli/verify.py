@@ -6,7 +6,13 @@ from dataclasses import asdict
 import click
 import orjson
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    FileSizeColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from receiver import config, log
 from receiver.cli.moment import Instant, Moment, as_datetime
@@ -33,18 +39,20 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
     settings = config.load()
     log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
     with Progress(
-        TextColumn("{task.completed} segments"),
+        TextColumn("{task.fields[segments]} segments"),
+        FileSizeColumn(),
+        TransferSpeedColumn(),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     ) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=None, segments=0)
         found = verify_archive(
             store_of(settings),
             since=as_datetime(since.us),
             until=as_datetime(until.us),
             quick=quick,
-            verified=lambda segments: bar.update(task, completed=segments),
+            verified=lambda segments, size: bar.update(task, completed=size, segments=segments),
         )
     rows = [asdict(finding) for finding in found.findings]
     if output == "json":

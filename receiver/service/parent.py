@@ -25,6 +25,7 @@ from receiver.admin import create_app
 from receiver.config import Settings
 from receiver.errors import ReceiverError, StoreError, StoreRefused
 from receiver.loop import repeat
+from receiver.service.early import EarlyShipping
 from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
@@ -69,6 +70,12 @@ class Parent:
         url = settings.forward_url
         self._forwarding = (
             Forwarding(settings, self._store, url=url.get_secret_value()) if url else None
+        )
+        self._early = EarlyShipping(
+            self._shipper,
+            self._root,
+            threads=settings.ship_concurrency + settings.workers,
+            seconds_max=settings.archive_ack_seconds_max,
         )
         self._lag = Lag(self._root)
         self._instance = metrics.Instance()
@@ -143,7 +150,9 @@ class Parent:
     async def _watch(self, listener: socket.socket) -> None:
         """Keep one server process running until the instance stops."""
         while not self._stop.is_set():
-            server = ServerProcess(self._settings, self._instance, self._is_ready)
+            server = ServerProcess(
+                self._settings, self._instance, self._is_ready, self._early.sealed
+            )
             began = time.monotonic()
             try:
                 await server.start(listener)
@@ -198,7 +207,8 @@ class Parent:
     def _too_late(self) -> bool:
         return self._ships_until is not None and time.monotonic() > self._ships_until
 
-    def _shipped(self, shipped: Shipped) -> None:
+    def _shipped(self, segment: str, shipped: Shipped) -> None:
+        self._early.shipped(segment)
         self._last_ship = {"at": clock.rfc3339(clock.now_us()), **asdict(shipped)}
 
     async def _measure(self) -> None:

@@ -74,6 +74,7 @@ def shipper_of(settings: Settings, store: Store) -> Shipper:
         compression=COMPRESSIONS[settings.compression],
         inflated_bytes_max=int(settings.inflated_bytes_max),
         concurrency=settings.ship_concurrency,
+        quiet=settings.ack == "archive",
     )
 
 

@@ -16,11 +16,16 @@ class ServerProcess:
     """Started, listened to, told to drain, waited for."""
 
     def __init__(
-        self, settings: Settings, instance: metrics.Instance, is_ready: Callable[[], None]
+        self,
+        settings: Settings,
+        instance: metrics.Instance,
+        is_ready: Callable[[], None],
+        sealed: "Callable[[ServerProcess, str], None]",
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._is_ready = is_ready
+        self._sealed = sealed
         self.ready = False
         self.pid = 0
 
@@ -63,6 +68,11 @@ class ServerProcess:
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps({"drain": seconds}) + b"\n")
 
+    def confirm(self, segment: str) -> None:
+        """Tell it that the archive has a segment."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(orjson.dumps({"archived": segment}) + b"\n")
+
     def kill(self) -> None:
         """End it at once; what it acknowledged is on disk."""
         with contextlib.suppress(ProcessLookupError):
@@ -75,6 +85,8 @@ class ServerProcess:
                 if "ready" in message:
                     self.ready = True
                     self._is_ready()
+                if "sealed" in message:
+                    self._sealed(self, message["sealed"])
                 if "metrics" in message:
                     samples = [(name, labels, value) for name, labels, value in message["metrics"]]
                     self._instance.update(self.pid, samples)

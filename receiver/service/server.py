@@ -23,7 +23,7 @@ from receiver.intake import Intake
 from receiver.providers import PROVIDERS
 from receiver.service.parts import spool_root, tokens_of
 from receiver.service.protocol import BoundedProtocol
-from receiver.spool import Spool
+from receiver.spool import ArchiveAck, Spool
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -60,6 +60,7 @@ def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) 
 
 
 async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=channel)
     spool = Spool(
         spool_root(settings),
         batch_bytes=int(settings.batch_bytes),
@@ -67,16 +68,16 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
         spool_bytes_max=int(settings.spool_bytes_max),
         disk_reserve_bytes=int(settings.disk_reserve_bytes),
         unsettled_bytes_max=int(settings.inflight_bytes_max),
+        archive_ack=_archive_ack(settings, writer),
     )
     door = make_door(settings, spool)
     server = _Server(_uvicorn_config(settings, door))
-    reader, writer = await asyncio.open_connection(sock=channel)
     server.started_event = asyncio.Event()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
     writer.write(orjson.dumps({"ready": True}) + b"\n")
     reporting = asyncio.create_task(_report(door, writer))
-    stopping = asyncio.create_task(_stop_when_told(reader, door, server))
+    stopping = asyncio.create_task(_listen(reader, spool, door, server))
     await serving
     stopping.cancel()
     await spool.close()
@@ -152,20 +153,44 @@ def _send_metrics(door: Door, writer: asyncio.StreamWriter) -> None:
     writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
 
 
-async def _stop_when_told(reader: asyncio.StreamReader, door: Door, server: uvicorn.Server) -> None:
-    """Drain for as long as the parent says; stop at once if it is gone."""
-    try:
-        line = await reader.readline()
-    except ConnectionError:
-        line = b""
-    door.draining = True
-    if line:
-        seconds = orjson.loads(line)["drain"]
-        _log.info("draining", extra={"seconds": seconds})
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            # A second message, or the end of the parent, cuts the wait short.
-            async with asyncio.timeout(seconds):
-                await reader.readline()
-    else:
+def _archive_ack(settings: Settings, writer: asyncio.StreamWriter) -> ArchiveAck | None:
+    """Let the parent know what is sealed, where it is to be confirmed."""
+    if settings.ack == "spool":
+        return None
+
+    def sealed(segment: str) -> None:
+        writer.write(orjson.dumps({"sealed": segment}) + b"\n")
+
+    return ArchiveAck(
+        gather_seconds=settings.archive_ack_ms / 1000,
+        seconds_max=settings.archive_ack_seconds_max,
+        sealed=sealed,
+    )
+
+
+async def _listen(
+    reader: asyncio.StreamReader, spool: Spool, door: Door, server: uvicorn.Server
+) -> None:
+    """Do what the parent says: confirm, drain, stop; stop at once if it is gone."""
+    draining: asyncio.Task[None] | None = None
+    with contextlib.suppress(ConnectionError):
+        async for line in reader:
+            message = orjson.loads(line)
+            if "archived" in message:
+                spool.confirm(message["archived"])
+            elif draining is None:
+                draining = asyncio.create_task(_drain(message["drain"], door, server))
+            else:
+                server.should_exit = True  # told a second time
+    if not server.should_exit:
         _log.warning("parent is gone, stopping")
+    door.draining = True
+    server.should_exit = True
+
+
+async def _drain(seconds: float, door: Door, server: uvicorn.Server) -> None:
+    """Answer on for a while as one that is going."""
+    door.draining = True
+    _log.info("draining", extra={"seconds": seconds})
+    await asyncio.sleep(seconds)
     server.should_exit = True

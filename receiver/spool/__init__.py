@@ -14,8 +14,8 @@ writer is dead and that nothing there will change; what it left is ready to ship
 is left.  `Writer` fills one directory, blocking; `Spool` lets many requests share its syncs.
 """
 
-from receiver.spool.group_commit import Spool
+from receiver.spool.group_commit import ArchiveAck, Spool
 from receiver.spool.tree import Found, Room, bury, directories, files, room
 from receiver.spool.writer import Writer
 
-__all__ = ["Found", "Room", "Spool", "Writer", "bury", "directories", "files", "room"]
+__all__ = ["ArchiveAck", "Found", "Room", "Spool", "Writer", "bury", "directories", "files", "room"]

@@ -3,6 +3,8 @@
 The event loop gathers records; one thread writes and syncs them, a group at a time.  While it
 does, the next group gathers.  There is no timer to wait for: the first record of a quiet moment
 is handed over at the end of the loop's turn, together with all others of that turn.
+
+With `ArchiveAck` a request waits on until the archive has its segment, which is sealed early.
 """
 
 import asyncio
@@ -12,12 +14,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from receiver import metrics, segment
 from receiver.errors import SpoolUnavailable
 from receiver.spool import tree
+from receiver.spool.confirmation import Confirmations
 from receiver.spool.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -30,6 +34,19 @@ _MEASURE_REST = 10
 _STALLED_SECONDS = 5.0
 
 _Waiting = tuple[bytes, Sequence[bytes], int, "asyncio.Future[None]"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveAck:
+    """What is acknowledged waits for the archive: how long callbacks gather, and may wait.
+
+    ``sealed`` is told the name of each segment that is ready to ship, in the event loop's thread;
+    `Spool.confirm` is to be called once the archive has it.
+    """
+
+    gather_seconds: float
+    seconds_max: float
+    sealed: Callable[[str], None]
 
 
 class Spool:
@@ -48,6 +65,7 @@ class Spool:
         spool_bytes_max: int,
         disk_reserve_bytes: int,
         unsettled_bytes_max: int = 256 << 20,
+        archive_ack: ArchiveAck | None = None,
     ) -> None:
         self._root = root
         self._batch_bytes = batch_bytes
@@ -55,6 +73,11 @@ class Spool:
         self._spool_bytes_max = spool_bytes_max
         self._disk_reserve_bytes = disk_reserve_bytes
         self._unsettled_bytes_max = unsettled_bytes_max
+        self._archive_ack = archive_ack
+        self._confirmations: Confirmations | None = None
+        if archive_ack is not None:
+            self._batch_seconds = min(batch_seconds, archive_ack.gather_seconds)
+            self._confirmations = Confirmations(seconds_max=archive_ack.seconds_max)
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._gathering: list[_Waiting] = []
@@ -92,12 +115,22 @@ class Spool:
             return f"the spool's disk has not answered for {_STALLED_SECONDS:g} s"
         return None
 
+    def unconfirmed(self) -> str | None:
+        """Return why no callback can be acknowledged though it could be made durable, or None."""
+        return None if self._confirmations is None else self._confirmations.problem()
+
+    def confirm(self, segment: str) -> None:
+        """Acknowledge what waits for a segment: the archive has it."""
+        assert self._confirmations is not None
+        self._confirmations.confirm(segment)
+
     def append(
         self, head: bytes, chunks: Sequence[bytes], *, body_bytes: int
     ) -> "asyncio.Future[None]":
         """Return a future that is done when the record is on stable storage.
 
-        It fails with `SpoolUnavailable` if that did not come about.
+        With `ArchiveAck`, when the archive has it too.  It fails with `SpoolUnavailable` if that
+        did not come about.
         """
         future = self._loop.create_future()
         record_bytes = segment.HEADER_BYTES + len(head) + body_bytes
@@ -126,16 +159,19 @@ class Spool:
         self._committing_since = time.monotonic()
         self._work.put(lambda: self._commit(group))
 
-    def _settle(self, group: list[_Waiting], failure: OSError | None) -> None:
+    def _settle(self, group: list[_Waiting], segment: str, failure: OSError | None) -> None:
+        waits = self._confirmations is not None and failure is None
         for _, _, record_bytes, future in group:
             self._unsettled_bytes -= record_bytes
             self._settled_bytes += record_bytes
-            if future.done():
-                continue  # the request was cancelled
+            if waits or future.done():
+                continue  # done: the request was cancelled
             if failure is None:
                 future.set_result(None)
             else:
                 future.set_exception(SpoolUnavailable(_describe(failure)))
+        if self._confirmations is not None and waits:
+            self._confirmations.wait(segment, (future for *_, future in group))
         self._failure = None if failure is None else _describe(failure)
         if self._gathering:
             self._hand_over()
@@ -147,6 +183,8 @@ class Spool:
         if not self._maintaining:
             self._maintaining = True
             self._work.put(self._maintain)
+        if self._confirmations is not None:
+            self._confirmations.give_up()
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def _measured(self, room: tree.Room, settled_bytes: int) -> None:
@@ -183,7 +221,7 @@ class Spool:
     # What follows runs in the committing thread.
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
+        while (work := self._next_work()) is not None:
             try:
                 work()
             except OSError as exc:
@@ -197,11 +235,36 @@ class Spool:
                 _log.exception("commit thread failed, this process ends")
                 os._exit(1)
 
+    def _next_work(self) -> Callable[[], None] | None:
+        """Wait for work; what gathers for the archive is sealed in time."""
+        writer = self._writer
+        if self._archive_ack is None or writer is None or not writer.records:
+            return self._work.get()
+        try:
+            left = self._archive_ack.gather_seconds - writer.age_seconds
+            return self._work.get(timeout=max(0.0, left))
+        except Empty:
+            return self._seal
+
+    def _seal(self) -> None:
+        writer = self._writer
+        if writer is None or not writer.records:
+            return
+        segment = writer.segment
+        try:
+            writer.seal()
+        finally:
+            # Sealed even where the next one could not be begun.
+            if self._archive_ack is not None and writer.segment != segment:
+                self._loop.call_soon_threadsafe(self._archive_ack.sealed, segment)
+
     def _commit(self, group: list[_Waiting]) -> None:
         began = time.perf_counter()
         failure = None
+        segment_name = ""
         try:
             writer = self._opened()
+            segment_name = writer.segment
             buffers: list[bytes] = []
             for head, chunks, _, _ in group:
                 buffers.append(segment.frame(writer.marker, head, chunks))
@@ -213,15 +276,15 @@ class Spool:
             _log.error("commit failed", extra={"records": len(group), "error": _describe(exc)})
         metrics.commit_seconds.observe(time.perf_counter() - began)
         metrics.commit_records.observe(len(group))
-        self._loop.call_soon_threadsafe(self._settle, group, failure)
+        self._loop.call_soon_threadsafe(self._settle, group, segment_name, failure)
         if self._writer is not None and self._writer.bytes >= self._batch_bytes:
-            self._writer.seal()
+            self._seal()
 
     def _maintain(self) -> None:
         mended = self._failure is not None and self._probe()
         self._loop.call_soon_threadsafe(lambda: self._maintained(mended=mended))
         if self._writer is not None and self._writer.age_seconds >= self._batch_seconds:
-            self._writer.seal()
+            self._seal()
 
     def _probe(self) -> bool:
         try:

@@ -39,6 +39,11 @@ class Writer:
             raise
 
     @property
+    def segment(self) -> str:
+        """The name of the open segment."""
+        return segment.name_of(self.process, self._number)
+
+    @property
     def age_seconds(self) -> float:
         """How long ago the open segment got its first record; 0 while it has none."""
         return time.monotonic() - self._begun_at if self.records else 0.0
@@ -124,7 +129,7 @@ class Writer:
             self._set_aside(fd)
 
     def _set_aside(self, fd: int) -> None:
-        name = segment.name_of(self.process, self._number)
+        name = self.segment
         try:
             self._path(segment.OPEN).rename(self._path(segment.TORN))
             os.close(fd)
@@ -137,4 +142,4 @@ class Writer:
         self._next()
 
     def _path(self, suffix: str) -> Path:
-        return self.directory / f"{segment.name_of(self.process, self._number)}{suffix}"
+        return self.directory / f"{self.segment}{suffix}"

@@ -67,6 +67,14 @@ class Store(Protocol):
         """Yield the objects whose keys begin with ``prefix`` and sort behind ``after``."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield what keys below ``prefix`` go on with, up to the next slash, each once, sorted.
+
+        ``prefix`` ends in a slash, or is empty; what is yielded begins with it and ends in a slash.
+        A directory names also those in which nothing is left.
+        """
+        ...
+
     def delete(self, key: str) -> None:
         """Remove an object; removing what is not there is harmless."""
         ...

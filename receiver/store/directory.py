@@ -69,6 +69,11 @@ class DirectoryStore:
         """Walk only the directories that can hold such keys."""
         yield from self._walk(prefix, after, prefix.rpartition("/")[0])
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Name the directories of one directory."""
+        found = _entries(self._root / prefix)
+        yield from sorted(f"{prefix}{entry.name}/" for entry in found if entry.is_dir())
+
     def delete(self, key: str) -> None:
         """Unlink the file; directories stay."""
         path = self._path(key)
@@ -103,12 +108,7 @@ class DirectoryStore:
             return None
 
     def _walk(self, prefix: str, after: str, folder: str) -> Iterator[Listed]:
-        try:
-            found = [entry for entry in os.scandir(self._root / folder) if entry.name[0] != "."]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as exc:
-            raise _error(exc, f"cannot list {self._root / folder}") from exc
+        found = _entries(self._root / folder)
         base = f"{folder}/" if folder else ""
         # As S3 sorts: a directory's keys all go on with a slash.
         for key, entry in sorted((base + e.name + "/" * e.is_dir(), e) for e in found):
@@ -122,6 +122,15 @@ class DirectoryStore:
                 except FileNotFoundError:
                     continue  # deleted since
                 yield Listed(key, size)
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    try:
+        return [entry for entry in os.scandir(folder) if entry.name[0] != "."]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise _error(exc, f"cannot list {folder}") from exc
 
 
 def _etag(content: bytes) -> str:

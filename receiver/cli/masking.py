@@ -1,0 +1,66 @@
+"""Keeping secrets, and what could command a terminal, off the screen."""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+
+import orjson
+
+from receiver import config
+
+STARS = "***"
+# Their values are somebody's credentials, whoever gave them out.
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+# C0 and C1 but newline and tab, and what reorders the text around it.
+_UNPRINTABLE = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+} | {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+class Mask:
+    """Replaces every secret in force by stars, however it is written down."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        forms = {form for secret in _secrets(settings) for form in _forms(secret)}
+        # The longest first: one may be the beginning of another.
+        longest = sorted(filter(None, forms), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest))) if longest else None
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        return self._pattern.sub(STARS, text) if self._pattern else text
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return headers without secrets."""
+        return [
+            (name, STARS if name.lower() in _SECRET_HEADERS else self.text(value))
+            for name, value in headers
+        ]
+
+
+def printable(text: str) -> str:
+    """Return text of strangers as a terminal may see it."""
+    return text.translate(_UNPRINTABLE)
+
+
+def _secrets(settings: config.Settings) -> Iterator[str]:
+    yield from settings.known_secrets()
+    # Where no tokens are set, the one that `serve` made for itself.
+    path = settings.spool / "token"
+    if not settings.tokens and path.is_file():
+        yield path.read_text().strip()
+    for provider in ("dataforseo", "dataforapps"):
+        login = getattr(settings, f"{provider}_login")
+        password = getattr(settings, f"{provider}_password")
+        if login and password:
+            pair = f"{login}:{password.get_secret_value()}"
+            yield base64.b64encode(pair.encode()).decode()
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, in JSON, in JSON within JSON, and in a URL."""
+    escaped = orjson.dumps(secret).decode()[1:-1]
+    quoted = quote(secret, safe="")
+    lower = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
+    yield from (secret, escaped, orjson.dumps(escaped).decode()[1:-1], quoted, lower)

@@ -1,0 +1,170 @@
+"""`receiver show`."""
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.text import Text
+
+from receiver import clock, config, search
+from receiver.cli.find import in_spool, load, synced
+from receiver.cli.masking import Mask, printable
+from receiver.errors import ReceiverError
+from receiver.filters import Filters
+from receiver.search import Callback
+from receiver.service.parts import store_of
+from receiver.store import Store
+
+# Up to this size a body is put in good order; of a longer one a terminal sees the beginning.
+_PRETTY_BYTES = 8 << 20
+_COLOURED_BYTES = 1 << 20
+_BEGINNING_BYTES = 64 << 10
+_HEAD = ("method", "target", "headers")
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
+
+
+@click.command()
+@click.argument("identifier", metavar="ID")
+@click.option("--raw", is_flag=True, help="Write the body alone, byte for byte, unmasked.")
+@click.option(
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print: for people, or its line of the archive.",
+)
+def show(identifier: str, raw: bool, output: str) -> None:
+    """Print one callback: by delivery id, or the newest of a task.
+
+    Secrets in force are masked, and header values that are credentials.  A body is printed in
+    good order if it is JSON; --raw gives what it really is.
+
+    \b
+    Examples:
+      receiver show 01a1ffe2-9af7-7876-bde4-fce4249227b4
+      receiver show 08141207-1535-0066-0000-5b1f0c9a7e21 --raw | jq .tasks[0].result
+    """
+    settings = load()
+    callback = _one(settings, store_of(settings), identifier)
+    if raw:
+        for step in callback.body():
+            sys.stdout.buffer.write(step)
+    elif output == "json":
+        click.echo(_line(Mask(settings), callback))
+    else:
+        _print(Mask(settings), callback)
+
+
+def _one(settings: config.Settings, store: Store, identifier: str) -> Callback:
+    """Return a delivery, or the newest one of a task."""
+    identifier = identifier.strip()
+    found = None
+    if _UUID7.match(identifier.lower()):
+        at_us = clock.id_time_us(identifier)
+        within = Filters(since_us=at_us, until_us=at_us + 1000)
+        found = _newest(settings, store, within, delivery_id=identifier.lower())
+    found = found or _newest(settings, store, Filters(task_id=identifier))
+    if found is None:
+        raise ReceiverError(f"{identifier} is neither in the archive nor in this machine's spool")
+    return found
+
+
+def _newest(
+    settings: config.Settings, store: Store, filters: Filters, *, delivery_id: str | None = None
+) -> Callback | None:
+    # The spool first: what is shipped between the two looks is seen twice, not never.
+    newest: Callback | None = None
+    for callback in in_spool(settings, filters):
+        if delivery_id in (None, callback.columns["delivery_id"]) and (
+            newest is None or _order(newest.columns) < _order(callback.columns)
+        ):
+            newest = callback
+    for entry in synced(settings, store, filters).find(filters, order="newest"):
+        if delivery_id in (None, entry.delivery_id):
+            if newest and _order(newest.columns) > (entry.received_at, entry.delivery_id):
+                break
+            return search.archived(store, entry)
+    return newest
+
+
+def _order(columns: dict[str, Any]) -> tuple[str, str]:
+    return columns["received_at"], columns["delivery_id"]
+
+
+def _line(mask: Mask, callback: Callback) -> str:
+    content = b"".join(callback.body())
+    columns = dict(callback.columns)
+    columns["target"] = mask.text(columns["target"])
+    columns["headers"] = mask.headers(columns["headers"])
+    columns["body"] = mask.text(content.decode()) if callback.is_text else None
+    shown = columns | {"where": callback.where}
+    return orjson.dumps(shown).decode()
+
+
+def _print(mask: Mask, callback: Callback) -> None:
+    columns = callback.columns
+    facts = {"where": callback.where, **columns}
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if name not in _HEAD and value is not None:
+            text = printable(mask.text(str(value)))
+            click.echo(f"{click.style(name.ljust(width), dim=True)}  {text}")
+    click.echo()
+    request = f"{columns['method']} {mask.text(columns['target'])}"
+    click.secho(printable(request), bold=True)
+    for name, value in mask.headers(columns["headers"]):
+        click.echo(f"{click.style(printable(name) + ':', fg='cyan')} {printable(value)}")
+    _print_body(mask, callback)
+
+
+def _print_body(mask: Mask, callback: Callback) -> None:
+    size = callback.columns["body_bytes"]
+    if not size:
+        return
+    click.echo()
+    if not callback.is_text:
+        click.echo(f"({size} bytes that are no text; --raw writes them)")
+        return
+    if size > _PRETTY_BYTES:
+        _print_long(mask, callback)
+        return
+    text = b"".join(callback.body()).decode()
+    try:
+        pretty = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        click.echo(printable(mask.text(text)))
+        return
+    _print_json(printable(mask.text(pretty)))
+
+
+def _print_long(mask: Mask, callback: Callback) -> None:
+    if not sys.stdout.isatty():
+        click.echo(printable(mask.text(b"".join(callback.body()).decode())))
+        return
+    click.echo(printable(mask.text(_beginning(callback.body()))))
+    click.echo(f"({callback.columns['body_bytes']} bytes in all; --raw writes them)")
+
+
+def _beginning(steps: Iterator[bytes]) -> str:
+    held = b""
+    for step in steps:
+        held += step
+        if len(held) >= _BEGINNING_BYTES:
+            break
+    return held[:_BEGINNING_BYTES].decode(errors="ignore")
+
+
+def _print_json(text: str) -> None:
+    console = Console()
+    if not console.is_terminal or len(text) > _COLOURED_BYTES:
+        click.echo(text)
+        return
+    coloured: Text = Syntax("", "json", theme="ansi_dark", background_color="default").highlight(
+        text
+    )
+    console.print(coloured, soft_wrap=True, end="")
