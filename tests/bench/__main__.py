@@ -15,6 +15,8 @@ from tests.bench import callback, figures, load, machine, sides
 from tests.bench.pairs import median, ratio, take_turns
 from tests.bench.process import Failed, Program, cores
 from tests.bench.report import LABELS, Report
+from tests.bench.rows import Asked
+from tests.bench.rows import rows as more_rows
 from tests.bench.sides import Setting, Side
 
 # What each row is compared with.
@@ -25,7 +27,7 @@ _REFERENCES = {
     "fastapi": "spool",
 }
 _FIGURES = ("half-load", "ship", "s3")
-_CHOICES = (*LABELS, *_FIGURES)
+_CHOICES = (*LABELS, *_FIGURES, *more_rows())
 _RATE = 1000
 _HALF_LOAD_CONNECTIONS = 64
 
@@ -97,6 +99,7 @@ def main(
         rows=frozenset(rows),
         callbacks=callbacks,
         s3_seconds=s3_seconds,
+        quick=quick,
     )
     output.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="run-", dir=disk or output)).resolve()
@@ -125,7 +128,9 @@ class _Bench:
         rows: frozenset[str],
         callbacks: int,
         s3_seconds: int,
+        quick: bool,
     ) -> None:
+        self._quick = quick
         self._pairs = pairs
         self._seconds = seconds
         self._connections = connections
@@ -238,6 +243,18 @@ class _Bench:
                 report.s3_requests.server_memory_peak_bytes,
                 report.s3_requests.parent_memory_peak_bytes,
             )
+
+        asked = Asked(
+            setting=setting,
+            stub=stub,
+            pairs=self._pairs,
+            seconds=self._seconds,
+            quick=self._quick,
+            progress=self._progress,
+        )
+        for name, measure in more_rows().items():
+            if name in self._rows:
+                report.figures += measure(asked)
 
     def _progress(self, what: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)

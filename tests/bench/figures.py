@@ -139,7 +139,7 @@ def s3_requests(
     """
     progress(f"S3 requests at {rate} callbacks a second, {seconds} s")
     with sides.shipping_to_s3(setting, stub.url) as side:
-        before = _requests(stub)
+        before = requests_of(stub)
         run = side.run(
             connections=PACED_CONNECTIONS,
             seconds=seconds,
@@ -161,7 +161,7 @@ def _when_stable(side: Side, stub: Program) -> tuple[int, int]:
 
     def stable() -> bool:
         nonlocal last, since
-        now = _archived(side), _requests(stub)
+        now = _archived(side), requests_of(stub)
         if now != last:
             last, since = now, time.monotonic()
         return now[0] > 0 and time.monotonic() - since > _STABLE_SECONDS
@@ -178,7 +178,8 @@ def _archived(side: Side) -> int:
     return 0
 
 
-def _requests(stub: Program) -> int:
+def requests_of(stub: Program) -> int:
+    """Return how much the stub of S3 was asked for."""
     return sum(orjson.loads(_get(stub.url + s3.COUNTS)).values())
 
 

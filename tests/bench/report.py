@@ -10,6 +10,7 @@ import orjson
 
 from tests.bench.figures import HalfLoad, S3Requests, Shipping
 from tests.bench.pairs import Ratio, median
+from tests.bench.rows import Figure
 from tests.bench.sides import Run
 
 LABELS = {
@@ -47,6 +48,8 @@ class Report:
     # By kind of archive.
     shipping: dict[str, Shipping] = field(default_factory=dict)
     s3_requests: S3Requests | None = None
+    # Of `rows`.
+    figures: list[Figure] = field(default_factory=list)
 
     def markdown(self) -> str:
         """Return all of it as one Markdown text."""
@@ -82,7 +85,12 @@ class Report:
 
     def goals(self) -> list[Goal]:
         """Return the goals of which something was measured."""
-        return [*self._goals_of_the_door(), *self._goals_of_the_archive()]
+        of_rows = [
+            Goal(name=f.name, goal=f.goal, measured=f.value, met=f.met)
+            for f in self.figures
+            if f.goal is not None
+        ]
+        return [*self._goals_of_the_door(), *self._goals_of_the_archive(), *of_rows]
 
     def _table(self) -> list[str]:
         header = (
@@ -155,6 +163,7 @@ class Report:
                     f"p50 {half.sync_p50_ms:.2f} ms, p99 {half.sync_p99_ms:.2f} ms",
                 ),
             ]
+        rows += [(figure.name, figure.value) for figure in self.figures]
         for name, (server, parent) in self.memory_peak_bytes.items():
             also = "" if parent is None else f", parent {_mib(parent)}"
             rows.append(
@@ -240,6 +249,7 @@ class Report:
             "half_load": None if self.half_load is None else asdict(self.half_load),
             "shipping": {name: asdict(shipping) for name, shipping in self.shipping.items()},
             "s3_requests": None if self.s3_requests is None else asdict(self.s3_requests),
+            "figures": [asdict(figure) for figure in self.figures],
             "goals": [asdict(goal) for goal in self.goals()],
         }
 

@@ -1,14 +1,20 @@
 """A stub of S3 that answers at once and keeps nothing but what is small.
 
-    python -m tests.bench.s3
+    python -m tests.bench.s3 [median-ms p99-ms]
 
-It stands for the best S3 there could be, so what is measured is the cost of asking it.  Every
-request is counted; `GET /-/counts` says how many of which method, and is not counted itself.
+It stands for the best S3 there could be, so what is measured is the cost of asking it.  With two
+numbers it takes as long as a real one: each answer is late by a log-normal time with this median
+and this 99th percentile.  Every request is counted; `GET /-/counts` says how many of which
+method, and is not counted itself.
 """
 
 import asyncio
+import math
+import random
 import re
 import socket
+import sys
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -18,6 +24,8 @@ import uvloop
 
 COUNTS = "/-/counts"
 _KEPT_BYTES_MAX = 1024
+# The 99th percentile of the normal distribution, in standard deviations.
+_P99_DEVIATIONS = 2.3263
 _ETAG = b'"5d41402abc4b2a76b9719d911017c592"'
 _LIST = (
     b'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult '
@@ -60,8 +68,9 @@ class _Store:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, store: _Store) -> None:
+    def __init__(self, store: _Store, delay: "Callable[[], float] | None") -> None:
         self._store = store
+        self._delay = delay
         self._parser = httptools.HttpRequestParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -99,20 +108,34 @@ class _Connection(asyncio.Protocol):
             b"".join(self._body),
             only_if_absent=self._only_if_absent,
         )
-        self._transport.write(
-            b"HTTP/1.1 %s\r\nETag: %s\r\nContent-Length: %d\r\n\r\n%s"
-            % (status, _ETAG, len(content), content)
+        answer = b"HTTP/1.1 %s\r\nETag: %s\r\nContent-Length: %d\r\n\r\n%s" % (
+            status,
+            _ETAG,
+            len(content),
+            content,
         )
+        if self._delay is None:
+            self._transport.write(answer)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._delay(), self._transport.write, answer)
 
 
-async def _serve() -> None:
+def _delay(median_ms: float, p99_ms: float) -> Callable[[], float]:
+    """Return what draws delays in seconds."""
+    mean = math.log(median_ms / 1e3)
+    deviation = (math.log(p99_ms / 1e3) - mean) / _P99_DEVIATIONS
+    return lambda: random.lognormvariate(mean, deviation)
+
+
+async def _serve(delay: Callable[[], float] | None) -> None:
     store = _Store()
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(store), sock=listener)
+    server = await loop.create_server(lambda: _Connection(store, delay), sock=listener)
     print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(_serve(_delay(*map(float, sys.argv[1:])) if sys.argv[1:] else None))

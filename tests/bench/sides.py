@@ -191,11 +191,22 @@ def shipping_to_s3(setting: Setting, s3_url: str) -> Side:
     return side
 
 
-def s3(setting: Setting) -> Program:
-    """Start the stub of S3."""
+def archive_ack(setting: Setting, s3_url: str) -> Side:
+    """Start the receiver so that a 2xx waits for a stub of S3."""
+    environ = s3_environ(s3_url) | {
+        "RECEIVER_ARCHIVE": f"s3://{programs.BUCKET}/acknowledged",
+        "RECEIVER_ACK": "archive",
+    }
+    side = _receiver("archive-ack", setting, environ)
+    side.parent = side.program.pid
+    return side
+
+
+def s3(setting: Setting, *, delay_ms: tuple[int, int] | None = None) -> Program:
+    """Start the stub of S3; with a delay, its median and 99th percentile, as slow as a real one."""
     return Program(
         "s3",
-        [sys.executable, "-m", "tests.bench.s3"],
+        [sys.executable, "-m", "tests.bench.s3", *map(str, delay_ms or ())],
         directory=setting.directory,
         environ={"PYTHONPATH": str(_project())},
         cores=setting.cores.load,
