@@ -273,3 +273,54 @@ def test_records_of_a_writer_bear_its_marker_and_no_other(writer: Writer, tmp_pa
     write(writer, framed(other.process, [(b"head", b"imitated")]))
     assert 1 == len(bodies(writer, "0.open"))
     assert writer.marker != other.marker
+
+
+def test_a_prepared_file_is_taken_for_the_next_segment(writer: Writer) -> None:
+    write(writer, b"first")
+    writer.prepare()
+    writer.prepare()
+    writer.seal()
+    write(writer, b"second")
+    writer.close()
+    assert ["0.seg", "1.seg", "lock"] == names(writer)
+    assert [b"second"] == bodies(writer, "1.seg")
+
+
+def test_a_prepared_file_that_nobody_needs_is_removed(writer: Writer) -> None:
+    write(writer, b"only")
+    writer.prepare()
+    writer.close()
+    assert ["0.seg", "lock"] == names(writer)
+
+
+def test_the_sync_of_a_prepared_name_is_not_waited_for_again(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(writer, b"first")
+    synced: list[Path] = []
+    with monkeypatch.context() as watched:
+        watched.setattr(disk, "sync_directory", synced.append)
+        writer.prepare()
+        writer.seal()
+        assert [writer.directory] == synced
+        write(writer, b"second")
+        assert [writer.directory] == synced
+
+
+def test_a_preparation_that_failed_is_made_good_at_the_seal(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(writer, b"first")
+    failed: list[Path] = []
+
+    def fail(path: Path) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    writer.prepare()
+    writer.seal()
+    write(writer, b"second")
+    assert [writer.directory] == failed
+    assert ["0.seg", "1.open", "lock"] == names(writer)
