@@ -56,7 +56,7 @@ fmt: install ## mend formatting and what lint can mend
 system-tools: ## install what tests and benchmark use beyond Python (Debian, as root)
 	apt-get update --quiet=2
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
-		haproxy jq nginx openjdk-17-jre-headless prometheus strace systemd wrk
+		curl haproxy jq nginx openjdk-17-jre-headless prometheus strace systemd wrk
 
 clean: ## remove what the above made
 	rm -rf $(VENV) $(INFRA_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -194,7 +194,8 @@ def _peer(scope: Scope) -> str | None:
 def _claimed_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
     for name, value in headers:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
+            # The parser has seen that it fits 64 bits; zeros before it are allowed without end.
+            return int(value[-20:]) if value.isdigit() else 0
     return 0
 
 
@@ -207,6 +208,8 @@ def _refusal(provider: str, exc: ReceiverError) -> tuple[int, _Headers, bytes]:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if isinstance(exc, Rejected) and exc.allow:
         headers.append((b"allow", exc.allow.encode()))
+    if isinstance(exc, Rejected) and exc.closes:
+        headers.append((b"connection", b"close"))
     if status == 503:
         headers.append((b"retry-after", b"%d" % health.RETRY_AFTER_SECONDS))
     return status, headers, body

@@ -25,12 +25,16 @@ class Rejected(ReceiverError):
     ``http_response`` of ``/v3/{api}/errors``.
     """
 
-    def __init__(self, reason: str, detail: str, *, status: int, allow: str = "") -> None:
+    def __init__(
+        self, reason: str, detail: str, *, status: int, allow: str = "", closes: bool = False
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
         self.answer_status = status
         # The methods that would have been right, for a 405 (RFC 9110 §15.5.6).
         self.allow = allow
+        # Whether the connection is of no more use.
+        self.closes = closes
 
 
 class Disconnected(ReceiverError):

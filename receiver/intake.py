@@ -73,7 +73,7 @@ class Intake:
             holding.task.uncancel()
             detail = f"the body took over {self._body_seconds_max:g} s"
             # Whose fault it is cannot be told, so it is taken for ours: the callback must be kept.
-            raise Rejected("body_too_slow", detail, status=503) from None
+            raise Rejected("body_too_slow", detail, status=503, closes=True) from None
         finally:
             self._reading.discard(holding)
 

@@ -4,8 +4,9 @@ Connections are kept and bounded.  No redirect is followed: it could carry a sig
 in the URL, elsewhere.  No error message holds the URL, for the same reason.
 """
 
+import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -17,6 +18,8 @@ from yarl import URL
 # So much of an answer is read; the connection of a longer one is closed.
 _ANSWER_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 200
+# A longer body is written a piece at a time, so that it does not hold up the others.
+_WHOLE_BYTES = 1 << 20
 # The request never left.
 _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
@@ -39,11 +42,18 @@ class NoAnswer(Exception):
 
 
 class Target:
-    """Sends requests.  Use as an async context manager; safe for concurrent sends."""
+    """Sends requests.  Use as an async context manager; safe for concurrent sends.
 
-    def __init__(self, *, connections: int, timeout_seconds: float) -> None:
+    ``hidden`` are pieces of the URL that can be secrets: targets repeat it in their answers.
+    """
+
+    def __init__(
+        self, *, connections: int, timeout_seconds: float, hidden: Iterable[str] = ()
+    ) -> None:
         self._connections = connections
         self._timeout_seconds = timeout_seconds
+        # The longest first: one may be the beginning of another.
+        self._hidden = sorted(hidden, key=len, reverse=True)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -76,18 +86,24 @@ class Target:
                 method,
                 URL(url, encoded=True),
                 headers=headers,
-                data=body or None,
+                data=io.BytesIO(body) if len(body) > _WHOLE_BYTES else body or None,
                 allow_redirects=False,
             ) as answer:
                 content = await answer.content.read(_ANSWER_BYTES)
                 good = 200 <= answer.status < 300
                 return Answer(
                     status=answer.status,
-                    detail="" if good else content.decode("utf-8", "replace")[:_DETAIL_CHARACTERS],
+                    detail="" if good else self._detail(content),
                     retry_after=_retry_after(answer.headers.get("Retry-After")),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise NoAnswer(_why(exc), reached=not isinstance(exc, _UNREACHABLE)) from None
+
+    def _detail(self, content: bytes) -> str:
+        text = content.decode("utf-8", "replace")
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text[:_DETAIL_CHARACTERS]
 
 
 def _why(exc: Exception) -> str:

@@ -113,8 +113,9 @@ class _Verifier:
             for day in days:
                 self._day(pool, day)
         finally:
+            # Whoever gives up does not wait for a store that does not answer.
             self._stopping.set()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
         self._findings += self._gaps(days)
         return Verified(
             segments=self._segments,

@@ -143,11 +143,39 @@ def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
 def test_secrets_are_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECEIVER_TOKENS", TOKEN)
     monkeypatch.setenv("RECEIVER_OUTSCRAPER_API_KEYS", "key-of-outscraper")
+    # As a whole: user, password, path and query can all be secrets.
+    monkeypatch.setenv("RECEIVER_FORWARD_URL", "https://hooks.example.net/token-of-the-target")
+    monkeypatch.setenv("RECEIVER_REPLAY_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     settings = load()
     shown = f"{settings} {settings!r} {settings.model_dump_json()}"
-    assert TOKEN not in shown
-    assert "key-of-outscraper" not in shown
-    assert [TOKEN, "key-of-outscraper"] == settings.known_secrets()
+    for secret in (TOKEN, "key-of-outscraper", "token-of-the-target", "hooks.example", "MfKQ9r8G"):
+        assert secret not in shown
+    assert [
+        TOKEN,
+        "key-of-outscraper",
+        "https://hooks.example.net/token-of-the-target",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    ] == settings.known_secrets()
+
+
+def test_nothing_is_forwarded_or_signed_unless_it_is_asked_for() -> None:
+    settings = load()
+    assert settings.forward_url is None
+    assert settings.replay_secret is None
+    assert (16, 7, False) == (
+        settings.forward_concurrency,
+        settings.forward_late_days,
+        settings.forward_gzip,
+    )
+    assert 30.0 == settings.target_timeout_seconds
+    assert Path("data/jobs") == settings.jobs
+
+
+def test_another_process_is_given_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_FORWARD_URL", "https://hooks.example.net/token-of-the-target")
+    monkeypatch.setenv("RECEIVER_JOBS", "/var/lib/jobs")
+    settings = load()
+    assert settings == config.restore(config.dump(settings))
 
 
 def test_a_file_env_adds_what_the_environment_does_not_set(
@@ -191,6 +219,10 @@ BAD = {
     "RECEIVER_DATAFORSEO_SOURCES": ["not-a-network", "10.0.0.1/8"],
     "RECEIVER_LOG_FORMAT": ["xml"],
     "RECEIVER_ACK": ["memory"],
+    "RECEIVER_FORWARD_CONCURRENCY": ["0", "1025", "many"],
+    "RECEIVER_FORWARD_LATE_DAYS": ["0", "367", "1.5"],
+    "RECEIVER_FORWARD_GZIP": ["perhaps"],
+    "RECEIVER_TARGET_TIMEOUT_SECONDS": ["0", "-1", "soon"],
 }
 
 

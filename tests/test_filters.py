@@ -1,5 +1,7 @@
 """Filters, held against the plainest model of each."""
 
+import zlib
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.filters import Filters, read_moment
+from receiver.filters import Filters, Shard, read_moment, read_shard
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
 NOW_US = 1_795_291_200_000_000
@@ -90,3 +92,42 @@ def test_an_interval_is_half_open() -> None:
 def test_ages_are_counted_back_from_now() -> None:
     ago = NOW - timedelta(days=3)
     assert int(ago.timestamp() * 1e6) == read_moment("3d", now=NOW)
+
+
+# Parts.
+
+
+@given(provider=st.text(max_size=20), key=st.text(max_size=40), of=st.integers(1, 999_999))
+def test_every_key_is_in_one_part(provider: str, key: str, of: int) -> None:
+    index = zlib.crc32(f"{provider}\0{key}".encode()) % of
+    assert Shard(index, of).holds(provider, key)
+    for other in {0, of - 1, (index + 1) % of, (index - 1) % of} - {index}:
+        assert not Shard(other, of).holds(provider, key)
+
+
+@pytest.mark.parametrize("of", [2, 3, 8, 30])
+def test_parts_are_about_as_large_as_each_other(of: int) -> None:
+    sizes = Counter(
+        index
+        for number in range(3000)
+        for index in range(of)
+        if Shard(index, of).holds("dataforseo", f"08141207-1535-0066-0000-{number:012x}:advanced")
+    )
+    assert 3000 == sizes.total()
+    assert of == len(sizes)
+    assert max(sizes.values()) < 1.5 * 3000 / of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0/1", (0, 1)), ("3/4", (3, 4)), ("007/008", (7, 8))]
+)
+def test_a_part_is_read(text: str, expected: tuple[int, int]) -> None:
+    assert Shard(*expected) == read_shard(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1/", "/4", "4/4", "5/4", "0/0", "-1/4", "1/4/2", "a/b", "0/4\n", "1/1000000"]
+)
+def test_what_is_no_part_says_what_would_be(text: str) -> None:
+    with pytest.raises(ValueError, match="with I from 0 to N-1"):
+        read_shard(text)

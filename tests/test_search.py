@@ -1,19 +1,26 @@
 """Finding callbacks by the catalog, reading their lines, and looking into the spool."""
 
+import base64
+import gzip
 import itertools
 import os
+import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver import search
-from receiver.archive import COMPRESSIONS, spans
+from receiver.archive import COMPRESSIONS, spans, steps
+from receiver.archive.reading import Entry
 from receiver.catalog import Catalog
+from receiver.errors import Damaged
 from receiver.filters import Filters
 from receiver.providers import PROVIDERS
 from receiver.shipper import Shipper
@@ -133,11 +140,131 @@ def test_a_limit_limits(place: Place) -> None:
     assert [row["delivery_id"] for row in place.rows[:-4:-1]] == [e.delivery_id for e in found]
 
 
+class Counting(DirectoryStore):
+    """A directory that keeps what was read of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: list[tuple[str, int, int | None]] = []
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        self.reads.append((key, start, length))
+        return super().get(key, start=start, length=length)
+
+
+def test_a_callback_is_read_by_one_range(place: Place) -> None:
+    for entry, row in zip(place.catalog.find(Filters()), place.rows, strict=True):
+        store = Counting(Path(place.store.url))
+        callback = search.archived(store, entry)
+        body = b"".join(callback.body())
+        assert body == b"".join(callback.body())
+        assert [(entry.object, entry.member_offset, entry.member_bytes)] == store.reads
+        columns = callback.columns | {"body": None, "body_base64": None}
+        if callback.is_text:
+            columns["body"] = body.decode()
+        else:
+            columns["body_base64"] = base64.b64encode(body).decode()
+        assert row == columns
+        assert "archive" == callback.row()["where"]
+
+
+def test_an_entry_that_points_at_another_line_is_damage(place: Place) -> None:
+    one, other = itertools.islice(place.catalog.find(Filters(invalid="")), 2)
+    names = ("object", "member_offset", "member_bytes", "line_offset", "line_bytes")
+    wrong = msgspec.structs.replace(one, **{name: getattr(other, name) for name in names})
+    with pytest.raises(Damaged):
+        search.archived(place.store, wrong)
+
+
+def lost_of(store: DirectoryStore, entries: list[Entry]) -> tuple[list[str], list[str]]:
+    """Return the ids of the lines that were read, and of those that were not."""
+    lost: list[str] = []
+    pieces = search.pieces(store, entries, lost=lambda entry, exc: lost.append(entry.delivery_id))
+    lines = b"".join(pieces).splitlines()
+    return [orjson.loads(line)["delivery_id"] for line in lines], lost
+
+
+def test_every_line_is_read_once_in_pieces(place: Place) -> None:
+    entries = list(place.catalog.find(Filters(), order="object"))
+    assert ([entry.delivery_id for entry in entries], []) == lost_of(place.store, entries)
+
+
+def test_long_lines_are_read_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = list(place.catalog.find(Filters(), order="object"))
+    short = b"".join(search.pieces(place.store, entries, lost=lambda entry, exc: None))
+    monkeypatch.setattr(steps, "LONG_BYTES", 20_000)
+    assert short == b"".join(search.pieces(place.store, entries, lost=lambda entry, exc: None))
+
+
+def test_what_the_archive_lost_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    place = Place(tmp_path, "gzip")
+    entries = list(place.catalog.find(Filters(), order="object"))
+    gone, damaged = entries[0].object, entries[-1]
+    (tmp_path / "archive" / gone).unlink()
+    path = tmp_path / "archive" / damaged.object
+    content = bytearray(path.read_bytes())
+    content[damaged.member_offset + damaged.member_bytes // 2] ^= 0xFF
+    path.write_bytes(content)
+    expected_lost = [
+        entry.delivery_id
+        for entry in entries
+        if entry.object == gone
+        or (entry.object, entry.member_offset) == (damaged.object, damaged.member_offset)
+    ]
+    read, lost = lost_of(place.store, entries)
+    assert 0 < len(expected_lost) < len(entries)
+    assert expected_lost == lost
+    assert [e.delivery_id for e in entries if e.delivery_id not in lost] == read
+
+
 def test_what_waits_in_the_spool_is_found_as_it_will_be_archived(tmp_path: Path) -> None:
     records = [delivery(number) for number in range(1, 7)]
     segment_file(tmp_path, records)
     found = list(search.in_spool(tmp_path, Filters(tag="red"), inflated_bytes_max=1 << 20))
-    assert ["task-3", "task-6"] == [row["task_id"] for row, _ in found]
-    row, line = found[0]
-    assert "spool" == row["where"]
-    assert records[2][1] == search.body_of(line)
+    assert ["task-3", "task-6"] == [callback.columns["task_id"] for callback in found]
+    assert ["spool", "spool"] == [callback.row()["where"] for callback in found]
+    assert records[2][1] == b"".join(found[0].body())
+
+
+def test_of_the_spool_only_bodies_that_may_pass_are_decoded(tmp_path: Path) -> None:
+    segment_file(tmp_path, [delivery(number) for number in range(1, 30)])
+    # A decoder that may inflate nothing says so of every body that it is given.
+    found = search.in_spool(
+        tmp_path, Filters(provider="dataforapps", since_us=AT_US + 25_000), inflated_bytes_max=0
+    )
+    assert ["task-25", "task-27", "task-29"] == [c.columns["task_id"] for c in found]
+
+
+def test_a_body_of_the_spool_that_is_too_long_to_be_held_is_read_in_steps(tmp_path: Path) -> None:
+    content = b'{"tasks": ["' + b"long " * (4 << 20) + b'"]}'
+    segment_file(tmp_path, [(head_of(), gzip.compress(content, 1))])
+    [callback] = search.in_spool(tmp_path, Filters(), inflated_bytes_max=1 << 28)
+    tracemalloc.start()
+    try:
+        same = all(
+            step == content[at : at + len(step)]
+            for at, step in zip(_offsets(callback.body()), callback.body(), strict=True)
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert same
+    assert peak < 4 << 20
+    assert len(content) == callback.columns["body_bytes"]
+
+
+def _offsets(steps_of_body: Iterator[bytes]) -> Iterator[int]:
+    at = 0
+    for step in steps_of_body:
+        yield at
+        at += len(step)
+
+
+def test_damage_in_the_spool_hides_nothing_else(tmp_path: Path) -> None:
+    records = [delivery(number) for number in range(1, 4)]
+    path = segment_file(tmp_path, [*records, (b"no head", b"")])
+    content = bytearray(path.read_bytes())
+    content[content.index(b"task-2")] ^= 0xFF
+    path.write_bytes(content)
+    found = search.in_spool(tmp_path, Filters(), inflated_bytes_max=1 << 20)
+    assert ["task-1", "task-3"] == [callback.columns["task_id"] for callback in found]

@@ -46,7 +46,7 @@ def test_a_signature_is_good_for_what_was_signed_and_nothing_else(
 
 
 def test_the_specification_has_an_example() -> None:
-    # github.com/standard-webhooks/standard-webhooks, libraries/python/tests
+    # From the tests of github.com/standard-webhooks/standard-webhooks.
     signer = Signer("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     signature = signer.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" == signature

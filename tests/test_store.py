@@ -152,7 +152,24 @@ def test_a_listing_goes_on_behind_any_key(filled: Store) -> None:
             assert behind == found, (prefix, after)
 
 
+def test_folders_are_what_keys_go_on_with(filled: Store) -> None:
+    days = ["callbacks/date=2026-11-21/", "callbacks/date=2026-11-22/"]
+    assert days == list(filled.folders("callbacks/"))
+    assert ["a-b/", "callbacks/", "index/", "z/"] == [f for f in filled.folders("") if f != "a/"]
+    assert [] == list(filled.folders("index/date=2026-11-21/hour=09/"))
+    assert [] == list(filled.folders("nothing/like/that/"))
+
+
+def test_odd_keys_are_listed_as_they_are(store: Store) -> None:
+    """Also where a listing has to encode them."""
+    keys = ["a b", "a%20b", "a&amp;b", "a'b", "a+b", "a<b>", 'c"d', "d=e/f=g,h", "é&€/😀 ä"]
+    for key in keys:
+        store.put(key, b"x")
+    assert keys == [listed.key for listed in store.list("")]
+
+
 def test_an_empty_store_lists_nothing(store: Store) -> None:
+    assert [] == list(store.folders("index/"))
     assert [] == list(store.list(""))
     assert [] == list(store.list("callbacks/"))
 

@@ -1,6 +1,7 @@
 """Verifying finds every kind of harm, and nothing where there is none."""
 
 import gzip
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -133,8 +134,8 @@ def test_every_flipped_byte_of_an_object_is_found(tmp_path: Path, compression: s
     assert [] == missed
 
 
-def _set(position: int, **columns: Any) -> Callable[[list[dict[str, Any]]], object]:
-    return lambda entries: entries[position].update(columns)
+def _set(at: int, **columns: Any) -> Callable[[list[dict[str, Any]]], object]:
+    return lambda entries: entries[at].update(columns)
 
 
 @pytest.mark.parametrize(
@@ -280,3 +281,33 @@ def test_progress_is_told(archive: Archive) -> None:
     )
     assert [1, 2, 3] == [segments for segments, _ in told]
     assert done.bytes == told[-1][1]
+
+
+class Silent(DirectoryStore):
+    """A store that does not answer the second time that it is read, until it is released."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.released = threading.Event()
+        self.asked = threading.Event()
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        if key.startswith("callbacks/") and not key.rpartition("/")[2].count("-0."):
+            self.asked.set()
+            assert self.released.wait(60)
+        return super().get(key, start=start, length=length)
+
+
+def test_whoever_gives_up_does_not_wait_for_a_silent_store(archive: Archive) -> None:
+    store = Silent(archive.root)
+
+    def give_up(segments: int, size: int) -> None:
+        assert store.asked.wait(60)
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            verify(store, since=SINCE, until=UNTIL, verified=give_up)
+        assert not store.released.is_set()
+    finally:
+        store.released.set()

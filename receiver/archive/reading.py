@@ -10,7 +10,7 @@ from receiver.errors import Damaged
 from receiver.store import Store
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A line of the index: what a callback is, and where its line stands."""
 
     delivery_id: str
@@ -43,7 +43,7 @@ def entries(content: bytes) -> list[Entry]:
     Raises `Damaged` if it is damaged.
     """
     try:
-        return [_ENTRY.decode(line) for line in inflate(content, gzip=True).splitlines()]
+        return _ENTRY.decode_lines(inflate(content, gzip=True))
     except msgspec.MsgspecError as exc:
         raise Damaged(f"an index object is damaged: {exc}") from exc
 

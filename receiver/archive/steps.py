@@ -20,7 +20,7 @@ LONG_BYTES = 8 << 20
 STEP_BYTES = 256 << 10
 
 # A block of 128 KiB can be a few bytes of zstd, which has no limit for what comes out at a time.
-_ZSTD_INPUT_BYTES = 512
+_ZSTD_INPUT_BYTES = 64
 # No string within a line can hold one of these: its quotes would be escaped.
 _BODY, _BASE64, _BEHIND = b',"body":', b'null,"body_base64":', b',"body_bytes":'
 _HEAD_BYTES_MAX = 4 << 20

@@ -3,7 +3,6 @@
 import heapq
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +26,6 @@ _COLUMNS = (
     *("received_at", "provider", "kind", "origin", "task_id", "tag", "status", "invalid"),
     *("body_bytes", "where", "delivery_id"),
 )
-_FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)
 _DAY_US = 86_400_000_000
 
 
@@ -63,13 +61,15 @@ def filters_of(given: dict[str, Any]) -> Filters:
 
 
 def synced(settings: config.Settings, store: Store, filters: Filters) -> Catalog:
-    """Return the catalog, up to date for the days that the filters need."""
+    """Return the catalog, up to date for the hours that the filters need."""
     catalog = catalog_of(settings, store)
-    since = _FIRST_DAY
+    now_us = clock.now_us()
+    since = until = None
     if filters.since_us is not None:
         # A segment is filed under its first record, so the day before can hold what is wanted.
-        since_us = min(filters.since_us, clock.now_us()) - _DAY_US
-        since = max(since, as_datetime(max(since_us, 0)))
+        since = as_datetime(max(min(filters.since_us, now_us) - _DAY_US, 0))
+    if filters.until_us is not None and filters.until_us < now_us:
+        until = as_datetime(max(filters.until_us, 0))
     with Progress(
         TextColumn("catalog"),
         TimeElapsedColumn(),
@@ -78,7 +78,7 @@ def synced(settings: config.Settings, store: Store, filters: Filters) -> Catalog
         transient=True,
     ) as bar:
         bar.add_task("", total=None)
-        catalog.sync(since=since)
+        catalog.sync(since=since, until=until)
     return catalog
 
 

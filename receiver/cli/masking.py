@@ -25,7 +25,7 @@ class Mask:
         forms = {form for secret in _secrets(settings) for form in _forms(secret)}
         # The longest first: one may be the beginning of another.
         longest = sorted(filter(None, forms), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest))) if longest else None
+        self._pattern = re.compile("|".join(map(_pattern_of, longest))) if longest else None
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
@@ -61,6 +61,9 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
 def _forms(secret: str) -> Iterator[str]:
     """Yield a secret as it is, in JSON, in JSON within JSON, and in a URL."""
     escaped = orjson.dumps(secret).decode()[1:-1]
-    quoted = quote(secret, safe="")
-    lower = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
-    yield from (secret, escaped, orjson.dumps(escaped).decode()[1:-1], quoted, lower)
+    yield from (secret, escaped, orjson.dumps(escaped).decode()[1:-1], quote(secret, safe=""))
+
+
+def _pattern_of(form: str) -> str:
+    # The hexadecimal digits of a URL are written both ways.
+    return re.sub("%([0-9A-F]{2})", r"%(?i:\1)", re.escape(form))

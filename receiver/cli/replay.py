@@ -15,7 +15,7 @@ import uvloop
 from receiver import config
 from receiver.catalog import Catalog
 from receiver.cli.asking import confirm, load_settings, yes_option
-from receiver.cli.find import filter_options, synced
+from receiver.cli.find import filter_options, load, synced
 from receiver.cli.output import output_option, print_rows
 from receiver.cli.selecting import Asked, begin, selected
 from receiver.cli.sending import SendingBar, send_options
@@ -93,7 +93,7 @@ def command(
       receiver replay --to https://example.com/hook --since 7d --shard $JOB_COMPLETION_INDEX/8 \\
           --job part-$JOB_COMPLETION_INDEX --yes
     """
-    settings = load_settings()
+    settings = load()
     sending = {name: given.pop(name) for name in ("rate", "concurrency", "gzip", "attempts")}
     form = Form(url, gzip=sending["gzip"])
     store = store_of(settings)
@@ -153,7 +153,9 @@ def _send(
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with Target(
-            connections=sending["concurrency"], timeout_seconds=settings.target_timeout_seconds
+            connections=sending["concurrency"],
+            timeout_seconds=settings.target_timeout_seconds,
+            hidden=form.hidden,
         ) as target:
             sender = Sender(
                 target,

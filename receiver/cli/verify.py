@@ -1,5 +1,6 @@
 """`receiver verify`."""
 
+import os
 import sys
 from dataclasses import asdict
 
@@ -18,6 +19,7 @@ from receiver import config, log
 from receiver.cli.moment import Instant, Moment, as_datetime
 from receiver.cli.output import output_option, print_rows
 from receiver.service.parts import store_of
+from receiver.verify import Verified
 from receiver.verify import verify as verify_archive
 
 
@@ -38,22 +40,12 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
     """
     settings = config.load()
     log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
-    with Progress(
-        TextColumn("{task.fields[segments]} segments"),
-        FileSizeColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task("", total=None, segments=0)
-        found = verify_archive(
-            store_of(settings),
-            since=as_datetime(since.us),
-            until=as_datetime(until.us),
-            quick=quick,
-            verified=lambda segments, size: bar.update(task, completed=size, segments=segments),
-        )
+    try:
+        found = _verify(settings, since, until, quick=quick)
+    except KeyboardInterrupt:
+        # At its end Python waits for all threads, and one may wait for a store that is silent.
+        click.echo("\nreceiver: interrupted", err=True)
+        os._exit(130)
     rows = [asdict(finding) for finding in found.findings]
     if output == "json":
         for row in rows:
@@ -68,3 +60,22 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
             f"{found.segments} segments, {found.lines} callbacks, {found.bytes} bytes: {amiss}"
         )
     return int(bool(rows))
+
+
+def _verify(settings: config.Settings, since: Instant, until: Instant, *, quick: bool) -> Verified:
+    with Progress(
+        TextColumn("{task.fields[segments]} segments"),
+        FileSizeColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("", total=None, segments=0)
+        return verify_archive(
+            store_of(settings),
+            since=as_datetime(since.us),
+            until=as_datetime(until.us),
+            quick=quick,
+            verified=lambda segments, size: bar.update(task, completed=size, segments=segments),
+        )

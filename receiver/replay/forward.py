@@ -13,8 +13,10 @@ others is given up, so that one does not hold up all:
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
@@ -40,8 +42,8 @@ _log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 LATE_SECONDS = 600.0
 SAVE_SECONDS = 5.0
-# Index objects whose entries are merged by arrival.
-_SEGMENTS_AT_ONCE = 16
+# Entries that are merged by arrival, and held: so many, and those of one segment.
+_ENTRIES_AT_ONCE = 10_000
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Forwarder:
         self._failed_prefix = f"forwards/{name}/failed"
         self._lease = Lease(store, f"forward-{name}", owner=owner, seconds=lease_seconds)
         self._lease_seconds = lease_seconds
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._late_days = late_days
         self._since_us = since_us
         self._look_seconds = look_seconds
@@ -110,25 +113,28 @@ class Forwarder:
         Raises `LeaseHeld` before anything was sent, `LeaseLost`, and `StoreError` where the
         archive fails; run it again then.
         """
-        await asyncio.to_thread(self._lease.acquire)
         try:
-            await asyncio.to_thread(self._load)
+            await self._in_turn(self._lease.acquire)
+            await self._in_turn(self._load)
             await self._forward()
         finally:
             self._begun.clear()
-            await asyncio.to_thread(self._lease.release)
+            # Also what was acquired while this was cancelled.
+            await self._in_turn(self._lease.release)
+            self._writer.shutdown(wait=False)
 
     async def _forward(self) -> None:
         """Send and save side by side; when one ends, so does the other."""
+        ending = asyncio.Event()
         sending = asyncio.create_task(self._sender.run(self._items(), self._done))
-        keeping = asyncio.create_task(self._keep())
+        keeping = asyncio.create_task(self._keep(ending))
         try:
             await asyncio.wait((sending, keeping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             # What is under way is settled first, then written down.
             sending.cancel()
             await asyncio.wait((sending,))
-            keeping.cancel()
+            ending.set()
             await asyncio.wait((keeping,))
             failures = [task.exception() for task in (keeping, sending) if not task.cancelled()]
             if not any(isinstance(failure, LeaseLost) for failure in failures):
@@ -137,13 +143,19 @@ class Forwarder:
             if failure is not None:
                 raise failure
 
-    async def _keep(self) -> None:
+    async def _in_turn(self, call: Callable[..., None], *given: Any) -> None:
+        """Make a call that nobody waits for any more before the next one, too."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, call, *given)
+
+    async def _keep(self, ending: asyncio.Event) -> None:
         """Renew the lease and write the position, again and again.  Raises `LeaseLost`."""
         pause = min(SAVE_SECONDS, self._lease_seconds / 4)
-        while True:
-            await asyncio.sleep(pause)
+        while not ending.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await ending.wait()
             try:
-                await asyncio.to_thread(self._lease.keep)
+                await self._in_turn(self._lease.keep)
                 await self._save()
             except StoreError as exc:
                 # What is not written down is sent again at the worst.
@@ -165,14 +177,13 @@ class Forwarder:
         """Write down what was settled.  Raises `LeaseLost` if somebody else has written."""
         failed, self._failed = self._failed, []
         unwritten, self._unwritten = self._unwritten, False
-        self._position.forget(self._first_day())
         content = self._content()
         try:
             if failed:
-                await asyncio.to_thread(self._store.put, self._failed_key(), _lines(failed))
+                await self._in_turn(self._store.put, self._failed_key(), _lines(failed))
                 failed = []
             if unwritten:
-                await asyncio.to_thread(self._write, content)
+                await self._in_turn(self._write, content)
                 unwritten = False
         finally:
             self._failed = failed + self._failed
@@ -199,17 +210,22 @@ class Forwarder:
 
     async def _items(self) -> AsyncGenerator[Item]:
         while True:
-            for keys in _batches(await asyncio.to_thread(self._new_keys)):
+            is_late_look = time.monotonic() - self._looked_late >= LATE_SECONDS
+            prefixes = self._late_prefixes() if is_late_look else self._prefixes()
+            keys = deque(await asyncio.to_thread(self._new_keys, prefixes))
+            while keys:
                 found = self._begin(await asyncio.to_thread(self._read_indexes, keys))
                 requests = read(self._store, found.__iter__, self._form.request)
                 async with aclosing(requests):
                     async for item in requests:
                         yield item
+            if is_late_look:
+                self._move_on()
             await asyncio.sleep(self._look_seconds)
 
-    def _new_keys(self) -> list[str]:
+    def _new_keys(self, prefixes: list[str]) -> list[str]:
         """Return the index objects that are neither done nor begun, the oldest first."""
-        found = {listed.key for prefix in self._prefixes() for listed in self._store.list(prefix)}
+        found = {listed.key for prefix in prefixes for listed in self._store.list(prefix)}
         new = []
         for key in found:
             name = _segment_of(key)
@@ -222,27 +238,35 @@ class Forwarder:
         return [key for *_, key in sorted(new)]
 
     def _prefixes(self) -> list[str]:
-        """Return what to list: the hours around now, and once in a while all days."""
-        if time.monotonic() - self._looked_late < LATE_SECONDS:
-            hours = (clock.partition(self._now_us() + h * 3_600_000_000) for h in (-1, 0, 1))
-            return [f"index/date={day}/hour={hour}/" for day, hour in hours]
+        """Return where new segments come: the hours around now."""
+        hours = (clock.partition(self._now_us() + h * 3_600_000_000) for h in (-1, 0, 1))
+        return [f"index/date={day}/hour={hour}/" for day, hour in hours]
+
+    def _late_prefixes(self) -> list[str]:
+        """Return where late ones can come: all days that are not done."""
         self._looked_late = time.monotonic()
-        first, last = self._first_day(), self._today() + timedelta(days=1)
+        first, last = self._position.from_day, self._today() + timedelta(days=1)
         days = (first + timedelta(days=n) for n in range((last - first).days + 1))
         return [f"index/date={day}/" for day in days]
 
-    def _first_day(self) -> date:
-        """Return the first day whose segments may still come."""
-        # A segment is filed under its first record, so the day before can hold what is wanted.
-        began = _day(self._position.since_us) - timedelta(days=1)
-        return max(began, self._today() - timedelta(days=self._late_days))
+    def _move_on(self) -> None:
+        """Leave behind the days that are too long ago, now that all they hold is done or begun."""
+        day = self._today() - timedelta(days=self._late_days)
+        if self._position.move_on(min((day, *(s.day for s in self._begun.values())))):
+            self._unwritten = True
 
     def _today(self) -> date:
         return _day(self._now_us())
 
-    def _read_indexes(self, keys: list[str]) -> dict[str, list[Entry]]:
-        read = ((key, self._read_index(key)) for key in keys)
-        return {key: found for key, found in read if found is not None}
+    def _read_indexes(self, keys: deque[str]) -> dict[str, list[Entry]]:
+        """Take keys from the front, and read them, until it is enough for once."""
+        read: dict[str, list[Entry]] = {}
+        while keys and sum(map(len, read.values())) < _ENTRIES_AT_ONCE:
+            key = keys.popleft()
+            found = self._read_index(key)
+            if found is not None:
+                read[key] = found
+        return read
 
     def _begin(self, indexes: Mapping[str, list[Entry]]) -> list[Entry]:
         """Begin segments; return what they hold, by arrival."""
@@ -307,11 +331,6 @@ class Forwarder:
 def _first(segment: _Segment) -> Iterator[int]:
     """Yield the oldest arrival that is not settled: they were put in by arrival."""
     return iter(list(segment.unsettled.values())[:1])
-
-
-def _batches(keys: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(keys), _SEGMENTS_AT_ONCE):
-        yield keys[start : start + _SEGMENTS_AT_ONCE]
 
 
 def _segment_of(key: str) -> str:

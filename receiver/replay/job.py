@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,18 +92,18 @@ class Job:
 
     def asked(self) -> dict[str, Any] | None:
         """Return what the job was begun with, None if it is new."""
-        row = self._database.execute("SELECT what FROM asked").fetchone()
-        return None if row is None else orjson.loads(row[0])
+        with _telling(self.path):
+            return _asked(self._database)
 
     def begin(self, what: Mapping[str, Any]) -> None:
         """Write down what a new job is asked for."""
-        with self._database:
+        with _telling(self.path), self._database:
             self._database.execute("INSERT INTO asked VALUES (?)", (orjson.dumps(what).decode(),))
 
     def unconfirmed(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries that the target has not confirmed; in any one thread."""
         query = "SELECT 1 FROM outcomes WHERE delivery_id = ? AND confirmed"
-        with closing(_connect(self.path)) as database:
+        with _telling(self.path), closing(_connect(self.path)) as database:
             for entry in entries:
                 if not database.execute(query, (_packed(entry.delivery_id),)).fetchone():
                     yield entry
@@ -114,19 +114,18 @@ class Job:
         Raises `StoreError` where the disk does not take them.
         """
         rows = ((_packed(o.delivery_id), o.confirmed, o.attempts, o.why or None) for o in outcomes)
-        try:
-            with self._database:
-                self._database.executemany("REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
-        except sqlite3.Error as exc:
-            raise StoreError(f"the job file {self.path} failed: {exc}") from exc
+        with _telling(self.path), self._database:
+            self._database.executemany("REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
 
     def counts(self) -> Counts:
         """Return how many were confirmed, and how many failed."""
-        return _counts(self._database)
+        with _telling(self.path):
+            return _counts(self._database)
 
     def failed(self) -> Iterator[Recorded]:
         """Yield what was given up and not confirmed since, by arrival."""
-        return _failed(self._database)
+        with _telling(self.path):
+            yield from _failed(self._database)
 
 
 def check_name(name: str) -> str:
@@ -143,10 +142,9 @@ def look(directory: Path, name: str) -> tuple[dict[str, Any], Counts, list[Recor
 
     Raises `SettingsError` if there is none.
     """
-    with closing(_connect(check_exists(directory, name))) as database:
-        row = database.execute("SELECT what FROM asked").fetchone()
-        what = {} if row is None else orjson.loads(row[0])
-        return what, _counts(database), list(_failed(database))
+    path = check_exists(directory, name)
+    with _telling(path), closing(_connect(path)) as database:
+        return _asked(database) or {}, _counts(database), list(_failed(database))
 
 
 def check_exists(directory: Path, name: str) -> Path:
@@ -163,7 +161,7 @@ def names(directory: Path) -> list[str]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    try:
+    with _telling(path):
         database = sqlite3.connect(path, timeout=60.0)
         try:
             (known,) = database.execute("PRAGMA user_version").fetchone()
@@ -176,9 +174,20 @@ def _connect(path: Path) -> sqlite3.Connection:
         except BaseException:
             database.close()
             raise
-    except sqlite3.Error as exc:
-        raise StoreError(f"cannot use the job file {path}: {exc}") from exc
-    return database
+        return database
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, orjson.JSONDecodeError) as exc:
+        raise StoreError(f"the job file {path} failed: {exc}") from exc
+
+
+def _asked(database: sqlite3.Connection) -> dict[str, Any] | None:
+    row = database.execute("SELECT what FROM asked").fetchone()
+    return None if row is None else orjson.loads(row[0])
 
 
 def _counts(database: sqlite3.Connection) -> Counts:

@@ -3,17 +3,18 @@
     forwards/<name>/position.json
 
 Segments can arrive late, so a moment would not do.  They are numbered without gaps for each server
-process: what is done is a few ranges for each process, dropped when the last of them is older than
-a late segment can be.
+process: what is done is a few ranges for each process, dropped when nothing can come any more for
+the days that they are filed under.
 """
 
 import bisect
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated
 
 import msgspec
 
+from receiver import clock
 from receiver.errors import Damaged
 from receiver.segment import number_of, process_of
 
@@ -29,6 +30,7 @@ class _Process(msgspec.Struct):
 
 class _Written(msgspec.Struct):
     since_us: int
+    from_day: date
     generation: int = 0
     written_at: str = ""
     processes: dict[str, _Process] = {}
@@ -41,7 +43,9 @@ class Position:
     """Which segments are done, counted from ``since_us``, the moment the forwarding began at."""
 
     def __init__(self, since_us: int) -> None:
-        self._written = _Written(since_us=since_us)
+        # A segment is filed under its first record, so the day before can hold what is wanted.
+        began = date.fromisoformat(clock.partition(since_us)[0]) - timedelta(days=1)
+        self._written = _Written(since_us=since_us, from_day=began)
 
     @classmethod
     def read(cls, content: bytes) -> "Position":
@@ -57,6 +61,11 @@ class Position:
     def since_us(self) -> int:
         """Nothing that arrived before this is forwarded."""
         return self._written.since_us
+
+    @property
+    def from_day(self) -> date:
+        """Nothing that is filed under an earlier day is to be forwarded any more."""
+        return self._written.from_day
 
     def content(self, *, generation: int, written_at: str) -> bytes:
         """Return the position as it is stored; ``generation`` is that of the lease."""
@@ -81,12 +90,16 @@ class Position:
         if not self.has(segment):
             process.done = list(_joined(sorted([*process.done, (number, number)])))
 
-    def forget(self, before: date) -> None:
-        """Drop the processes of which nothing is filed under this day or later."""
+    def move_on(self, day: date) -> bool:
+        """Take all days before this as done; return whether that is new."""
+        if day <= self._written.from_day:
+            return False
+        self._written.from_day = day
         processes = self._written.processes
         self._written.processes = {
-            name: process for name, process in processes.items() if process.day >= before
+            name: process for name, process in processes.items() if process.day >= day
         }
+        return True
 
 
 def _joined(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
@@ -53,9 +53,15 @@ async def read(
                 for item in window:
                     yield item
         finally:
-            # What it reads from was opened in that thread, and is closed there.
             await asyncio.wait([coming])
-            await loop.run_in_executor(one, windows.close)
+            await loop.run_in_executor(one, _end, windows, several)
+
+
+def _end(windows: Generator[list[Item]], several: ThreadPoolExecutor) -> None:
+    # What is read from was opened in this thread, and is closed here.
+    windows.close()
+    # Reads that are under way are waited for here, not by the event loop.
+    several.shutdown()
 
 
 def _windows(entries: Callable[[], Iterable[Entry]]) -> Iterator[list[Entry]]:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 from isal import isal_zlib
@@ -21,6 +21,7 @@ from receiver.providers.base import Entrance
 
 PLACEHOLDERS = ("{provider}", "{kind}", "{path}")
 
+_SECRET_CHARACTERS = 8
 _BRACES = re.compile(r"\{[^}]*\}|[{}]")
 _GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
@@ -66,11 +67,13 @@ class Form:
     """How requests are made: where they go, and in what form.
 
     ``url`` may hold `{provider}`, `{kind}` and `{path}` (what followed the token in the URL that
-    the provider called).  Raises `SettingsError` if it cannot be called.
+    the provider called).  Raises `SettingsError` if it cannot be called.  Of the URL only
+    ``origin`` may be shown; ``hidden`` are the parts of it that can be secrets.
     """
 
     def __init__(self, url: str, *, gzip: bool = False, marked: bool = True) -> None:
         self.origin = _origin(url)
+        self.hidden = _pieces(url)
         self._base, _, self._query = url.partition("?")
         self._gzip = gzip
         self._marked = marked
@@ -120,12 +123,13 @@ class Form:
             kind = callback.kind
         else:
             query, path, kind = _query_of_provider(callback, entrance), "", entrance.kind
-        base = (
-            self._base.replace("{provider}", callback.provider)
+        base, own = (
+            part.replace("{provider}", callback.provider)
             .replace("{kind}", kind)
             .replace("{path}", _wire_safe(path))
+            for part in (self._base, self._query)
         )
-        both = "&".join(part for part in (self._query, _wire_safe(query)) if part)
+        both = "&".join(part for part in (own, _wire_safe(query)) if part)
         return f"{base}?{both}" if both else base
 
 
@@ -141,10 +145,24 @@ def _origin(url: str) -> str:
         raise SettingsError("the URL to send to cannot be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError("the URL to send to must begin with http:// or https:// and a host")
-    if "{" in parts.netloc or parts.fragment or not url.isascii() or re.search(r"\s", url):
+    if "{" in parts.netloc or "#" in url or not url.isascii() or not _is_visible(url):
         raise SettingsError("the URL to send to must be ASCII, with no space, fragment or {host}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _pieces(url: str) -> frozenset[str]:
+    """Return the parts of a URL that are long enough to be secrets, also as what they spell."""
+    for place in PLACEHOLDERS:
+        url = url.replace(place, "/")
+    parts = re.split(r"[/?&=:@]", url)
+    return frozenset(
+        part for part in (*parts, *map(unquote, parts)) if len(part) >= _SECRET_CHARACTERS
+    )
+
+
+def _is_visible(text: str) -> bool:
+    return text.isprintable() and " " not in text
 
 
 def _body(callback: _Line) -> bytes:
@@ -189,4 +207,4 @@ def _path_behind_token(target: str) -> str:
 
 def _wire_safe(text: str) -> str:
     """Escape the bytes that may not stand in a request line; the rest goes as it came."""
-    return quote(text, safe="!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~", encoding="latin-1")
+    return quote(text, safe="!\"$%&'()*+,/:;<=>?@[\\]^`{|}~", encoding="latin-1")

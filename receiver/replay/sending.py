@@ -151,12 +151,19 @@ class Sender:
 
     async def _turn(self) -> None:
         """Wait for the moment at which the next request may be sent."""
-        while self._paused_until > (now := self._now()):
-            await self._pause(self._paused_until - now)
-        if self._distance:
-            at = max(self._now() - _BURST_SECONDS, self._next)
+        while True:
+            while self._paused_until > (now := self._now()):
+                await self._pause(self._paused_until - now)
+            if not self._distance:
+                return
+            at = max(now - _BURST_SECONDS, self._next)
             self._next = at + self._distance
-            await self._sleep(max(0.0, at - self._now()))
+            if at <= now:
+                return
+            await self._pause(at - now)
+            # The target may have asked for a pause meanwhile.
+            if self._paused_until <= self._now():
+                return
 
     async def _pause(self, seconds: float) -> None:
         """Wait; raise `_Abandoned` if the sending ends meanwhile."""

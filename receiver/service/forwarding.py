@@ -59,6 +59,8 @@ class Forwarding:
         self.held_by: str | None = None
         self.confirmed = self.failed = 0
         metrics.forward_lag_seconds.set_function(lambda: self.lag_seconds)
+        for outcome in ("confirmed", "failed"):
+            metrics.forwarded.labels(outcome)  # shown from the start, so that the first is a rise
 
     @property
     def lag_seconds(self) -> float:
@@ -88,6 +90,7 @@ class Forwarding:
         async with Target(
             connections=settings.forward_concurrency,
             timeout_seconds=settings.target_timeout_seconds,
+            hidden=self._form.hidden,
         ) as target:
             forwarder = Forwarder(
                 store=self._store,

@@ -30,6 +30,7 @@ from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
 from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
 from receiver.service.process import ServerProcess
+from receiver.service.protocol import BoundedProtocol
 from receiver.service.reconciling import Sweeper
 from receiver.shipper import Shipped
 from receiver.spool.lag import Lag
@@ -53,6 +54,12 @@ class _AdminServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         yield
+
+
+class _AdminProtocol(BoundedProtocol):
+    """As careful as the door: who fills this process's memory or open files stops the shipping."""
+
+    connections_max = 100
 
 
 class Parent:
@@ -306,6 +313,7 @@ class Parent:
     def _admin_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             create_app(exposition=self._instance.exposition, status=self._status),
+            http=_AdminProtocol,
             lifespan="off",
             ws="none",
             log_config=None,

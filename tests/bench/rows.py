@@ -40,6 +40,10 @@ Measure = Callable[[Asked], list[Figure]]
 
 def rows() -> Mapping[str, Measure]:
     """Return the rows by name; imported late, for each brings what only it needs."""
-    from tests.bench import archive_ack
+    from tests.bench import archive_ack, reading
 
-    return {"archive-ack": archive_ack.measure}
+    return {
+        "archive-ack": archive_ack.measure,
+        "verify": reading.measure_verify,
+        "export": reading.measure_export,
+    }

@@ -15,7 +15,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -33,19 +33,28 @@ _LIST = (
     b"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
 )
 _ERROR = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code></Error>'
+NO_SUCH_KEY = _ERROR % b"NoSuchKey"
 _CHUNKED = re.compile(rb"^aws-chunked", re.IGNORECASE)
 
-_Answer = tuple[bytes, bytes]
+Answer = tuple[bytes, bytes]
+
+
+class Store(Protocol):
+    """What all connections share."""
+
+    def answer(self, method: str, url: str, body: bytes, *, only_if_absent: bool) -> Answer:
+        """Return status line and body."""
+        ...
 
 
 class _Store:
-    """What all connections share."""
+    """Keeps what is small."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self._kept: dict[str, bytes] = {}
 
-    def answer(self, method: str, url: str, body: bytes, *, only_if_absent: bool) -> _Answer:
+    def answer(self, method: str, url: str, body: bytes, *, only_if_absent: bool) -> Answer:
         """Return status line and body."""
         path, query = urlsplit(url)[2:4]
         if path == COUNTS:
@@ -63,12 +72,12 @@ class _Store:
         if "list-type" in query:
             return b"200 OK", _LIST
         if path not in self._kept:
-            return b"404 Not Found", _ERROR % b"NoSuchKey"
+            return b"404 Not Found", NO_SUCH_KEY
         return b"200 OK", self._kept[path]
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, store: _Store, delay: "Callable[[], float] | None") -> None:
+    def __init__(self, store: Store, delay: "Callable[[], float] | None") -> None:
         self._store = store
         self._delay = delay
         self._parser = httptools.HttpRequestParser(self)
@@ -121,15 +130,17 @@ class _Connection(asyncio.Protocol):
             loop.call_later(self._delay(), self._transport.write, answer)
 
 
-def _delay(median_ms: float, p99_ms: float) -> Callable[[], float]:
-    """Return what draws delays in seconds."""
+def delayed(median_ms: float = 0, p99_ms: float = 0) -> Callable[[], float] | None:
+    """Return what draws delays in seconds, or None where there is to be none."""
+    if not median_ms:
+        return None
     mean = math.log(median_ms / 1e3)
     deviation = (math.log(p99_ms / 1e3) - mean) / _P99_DEVIATIONS
     return lambda: random.lognormvariate(mean, deviation)
 
 
-async def _serve(delay: Callable[[], float] | None) -> None:
-    store = _Store()
+async def serve(store: Store, delay: Callable[[], float] | None) -> None:
+    """Serve on a free port of loopback for ever."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(store, delay), sock=listener)
@@ -138,4 +149,4 @@ async def _serve(delay: Callable[[], float] | None) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(_delay(*map(float, sys.argv[1:])) if sys.argv[1:] else None))
+    uvloop.run(serve(_Store(), delayed(*map(float, sys.argv[1:]))))

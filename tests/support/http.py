@@ -1,7 +1,9 @@
 """Plain HTTP over one connection, with nothing done behind the caller's back."""
 
 import http.client
+import select
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,23 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
+def connection_to(
+    url: str, *, seconds: float = 30.0, tls: ssl.SSLContext | None = None, source: str = ""
+) -> http.client.HTTPConnection:
+    """Return a connection that is opened by its first request; ``source`` is the own address."""
+    own = (source, 0) if source else None
+    if urlsplit(url).scheme == "https":
+        return http.client.HTTPSConnection(
+            *address_of(url), timeout=seconds, context=tls, source_address=own
+        )
+    return http.client.HTTPConnection(*address_of(url), timeout=seconds, source_address=own)
+
+
+def is_closed_by_peer(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether the other side has closed a connection that waits for its next request."""
+    return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
+
+
 def request(
     url: str,
     method: str,
@@ -42,9 +61,10 @@ def request(
     headers: Headers = (),
     *,
     seconds: float = 30.0,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Make one request on a connection of its own."""
-    connection = http.client.HTTPConnection(*address_of(url), timeout=seconds)
+    connection = connection_to(url, seconds=seconds, tls=tls)
     try:
         return exchange(connection, method, target, body, headers)
     finally:

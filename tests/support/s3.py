@@ -33,13 +33,13 @@ def environ(url: str) -> dict[str, str]:
     }
 
 
-def connect(url: str) -> "S3Client":
+def connect(url: str, key_id: str = ACCESS_KEY_ID, secret: str = SECRET_ACCESS_KEY) -> "S3Client":
     """Return a plain client of an endpoint."""
     return boto3.session.Session().client(
         "s3",
         endpoint_url=url,
-        aws_access_key_id=ACCESS_KEY_ID,
-        aws_secret_access_key=SECRET_ACCESS_KEY,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
         region_name=REGION,
         config=botocore.config.Config(connect_timeout=5, read_timeout=30),
     )

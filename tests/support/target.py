@@ -64,7 +64,7 @@ class Received:
 OK = Reply()
 
 
-class Target:
+class TargetServer:
     """Listens on 127.0.0.1; use as a context manager.
 
     ``otherwise`` answers what `plan` says nothing about.  With ``keeping`` off, bodies are
@@ -80,7 +80,7 @@ class Target:
         self._plans: defaultdict[str, deque[Reply]] = defaultdict(deque)
         self._listening = listening
         self._connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.AbstractServer | None = None
         # Bound and never listening: it keeps the port ours while nobody listens.
         self._placeholder = _bound(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._placeholder.getsockname()
@@ -187,7 +187,7 @@ class Target:
 class _Connection(asyncio.Protocol):
     """Parses requests; they come one after the other."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: TargetServer) -> None:
         self._target = target
         self._parser = httptools.HttpRequestParser(self)
 

@@ -326,6 +326,24 @@ def test_what_is_not_http_is_refused_and_harms_nobody(door: Door) -> None:
     assert 200 == door.post("diffbot", "notification").status
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding : chunked",
+    ],
+)
+def test_a_body_that_could_end_in_two_places_is_refused(door: Door, lengths: str) -> None:
+    path = door.receiver.path("dataforseo", "postback", "?id=11")
+    with connect(door.receiver.url) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\n{lengths}\r\n\r\n0\r\n\r\n"
+        connection.sendall(head.encode())
+        assert 400 == read_answer(connection).status
+        assert b"" == connection.recv(1)
+
+
 def test_an_offer_to_upgrade_is_declined_and_the_callback_taken(door: Door) -> None:
     offer = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ"]
     assert "{}" == door.line(door.post("diffbot", "notification", headers=offer))["body"]

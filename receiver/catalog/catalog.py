@@ -1,0 +1,131 @@
+"""What the catalog is asked."""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from receiver import clock
+from receiver.archive.reading import Entry
+from receiver.catalog import queries, syncing
+from receiver.catalog.file import Discarded, File, Unusable
+from receiver.catalog.queries import Order
+from receiver.catalog.syncing import Synced
+from receiver.filters import Filters, Shard
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Catalog:
+    """A catalog file and the store whose index it repeats.  Methods block.
+
+    All see what the last sync took in, or another process's since; all but `sync` raise
+    `StoreError` where the file cannot be used.
+    """
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self._path = path
+        self._store = store
+        self._file = File(path)
+        self._syncing = threading.Lock()
+
+    def sync(self, *, since: datetime | None = None, until: datetime | None = None) -> Synced:
+        """Take in what the index has of all hours from ``since`` to ``until``, both included.
+
+        Safe to stop at any moment and to run in several processes; what was read stays read.
+        Where the file cannot be used, a temporary one takes its place from here on.
+        """
+        with self._syncing:
+            try:
+                return self._sync(since, until)
+            except Unusable as exc:
+                if self._file.is_temporary:
+                    raise
+                _log.warning(
+                    "catalog cannot be used; reading the index without it, which takes longer",
+                    extra={
+                        "error": str(exc),
+                        "mend": "set RECEIVER_CATALOG to a directory that can be written",
+                    },
+                )
+                self._file = File(None)
+                return self._sync(since, until)
+
+    def archived(self, provider: str, task_ids: Iterable[str], *, kinds: Iterable[str]) -> set[str]:
+        """Return those of some tasks of which the archive has a line of one of these kinds."""
+        query = (
+            "SELECT label FROM entries INDEXED BY entries_by_task_id"
+            " WHERE task_id = ? AND label IN ({})"
+        )
+        with self._file.use() as database:
+            numbers = [
+                str(number)
+                for kind in set(kinds)
+                for number in queries.labels(database, Filters(provider=provider, kind=kind)) or ()
+            ]
+            if not numbers:
+                return set()
+            query = query.format(",".join(numbers)) + " LIMIT 1"
+            return {
+                task_id
+                for task_id in task_ids
+                if database.execute(query, (task_id,)).fetchone() is not None
+            }
+
+    def has_key(self, provider: str, key: str) -> bool:
+        """Say whether the archive has a line with this key."""
+        return any(True for _ in self.find(Filters(provider=provider, key=key), limit=1))
+
+    def arrivals(self, provider: str, *, kind: str, since: str) -> dict[str, str]:
+        """Return the tasks with a line of this kind since a moment, and when the first came."""
+        filters = Filters(provider=provider, kind=kind, since_us=clock.read_rfc3339(since))
+        first: dict[str, str] = {}
+        for entry in self.find(filters):
+            if entry.task_id is not None:
+                first.setdefault(entry.task_id, entry.received_at)
+        return first
+
+    def find(
+        self,
+        filters: Filters,
+        *,
+        order: Order = "arrival",
+        limit: int | None = None,
+        latest: bool = False,
+        shard: Shard | None = None,
+    ) -> Iterator[Entry]:
+        """Yield the entries that pass.
+
+        ``latest`` leaves the newest of each provider's key; what has no key stays.  The order
+        ``object`` is the one in which the archive is read with the fewest requests.
+        """
+        with self._file.use() as database:
+            passing = queries.labels(database, filters)
+            if passing == []:
+                return
+            query = queries.Query(filters=filters, labels=passing, latest=latest, shard=shard)
+            for row in database.execute(query.select(order), query.values(limit)):
+                yield queries.entry(row)
+
+    def count(
+        self, filters: Filters, *, latest: bool = False, shard: Shard | None = None
+    ) -> tuple[int, int]:
+        """Return how many entries `find` yields, and the bytes of their bodies."""
+        with self._file.use() as database:
+            passing = queries.labels(database, filters)
+            if passing == []:
+                return 0, 0
+            query = queries.Query(filters=filters, labels=passing, latest=latest, shard=shard)
+            callbacks, body_bytes = database.execute(query.count(), query.values()).fetchone()
+            return callbacks, body_bytes
+
+    def _sync(self, since: datetime | None, until: datetime | None) -> Synced:
+        self._file.look_again()
+        try:
+            with self._file.use() as database:
+                return syncing.sync(database, self._store, since=since, until=until)
+        except Discarded:
+            with self._file.use() as database:
+                return syncing.sync(database, self._store, since=since, until=until)

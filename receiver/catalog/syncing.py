@@ -1,0 +1,160 @@
+"""Bringing a catalog up to date with the index.
+
+A day is listed in stretches of about one page of an S3 listing, cut at keys that are known, so
+that also a day of many segments is listed by several requests at once.
+"""
+
+import collections
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from receiver.archive.keys import INDEX_SUFFIX
+from receiver.catalog.file import transaction
+from receiver.catalog.tables import Labels, drop, known_keys, take
+from receiver.errors import NotFound
+from receiver.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_INDEX = "index/"
+_AT_ONCE = 16
+_AHEAD = 2 * _AT_ONCE
+# A page of a listing holds a thousand keys; some of them may be new.
+_STRETCH_KEYS = 900
+# What a transaction takes in: about 35,000 entries, or so many segments.
+_BATCH_BYTES = 2 << 20
+_BATCH_SEGMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a sync took in."""
+
+    segments: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Keys of one day: behind one, up to and with another; and those of them that are known."""
+
+    day: str
+    after: str
+    last: str
+    known: frozenset[str]
+
+
+def sync(
+    database: sqlite3.Connection,
+    store: Store,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Synced:
+    """Take in what is new in the hours from ``since`` to ``until``, and drop what is gone."""
+    segments = taken = 0
+    labels = Labels()
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="catalog")
+    try:
+        new = _new_keys(database, store, pool, _bounds(since, until))
+        for batch in _batches(_ahead(pool, lambda key: (key, _read(store, key)), new)):
+            with transaction(database):
+                counts = [take(database, labels, key, content) for key, content in batch]
+            segments += sum(count is not None for count in counts)
+            taken += sum(count or 0 for count in counts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return Synced(segments, taken)
+
+
+def _bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    """Return texts between which the keys of a time sort."""
+    after = _INDEX if since is None else _hour(since)
+    # What goes on with a slash sorts before what goes on with a zero.
+    return after, (_INDEX.rstrip("/") if until is None else _hour(until)) + "0"
+
+
+def _hour(moment: datetime) -> str:
+    moment = moment.astimezone(UTC)
+    return f"{_INDEX}date={moment.date().isoformat()}/hour={moment.hour:02}"
+
+
+def _new_keys(
+    database: sqlite3.Connection, store: Store, pool: ThreadPoolExecutor, bounds: tuple[str, str]
+) -> Iterator[str]:
+    stretches = _stretches(database, store, bounds)
+    for new, gone in _ahead(pool, lambda stretch: _compare(store, stretch), stretches):
+        if gone:
+            with transaction(database):
+                drop(database, gone)
+        yield from new
+
+
+def _stretches(
+    database: sqlite3.Connection, store: Store, bounds: tuple[str, str]
+) -> Iterator[_Stretch]:
+    for day in store.folders(_INDEX):
+        after, before = max(day, bounds[0]), min(f"{day[:-1]}0", bounds[1])
+        if after >= before:
+            continue
+        known = known_keys(database, after=after, before=before)
+        cuts = [after, *known[_STRETCH_KEYS::_STRETCH_KEYS], before]
+        for number, (begin, end) in enumerate(itertools.pairwise(cuts)):
+            first = number * _STRETCH_KEYS + bool(number)
+            held = known[first : (number + 1) * _STRETCH_KEYS + 1]
+            yield _Stretch(day, begin, end, frozenset(held))
+
+
+def _compare(store: Store, stretch: _Stretch) -> tuple[list[str], list[str]]:
+    """Return what a stretch has that is not known, and what is known that it has no longer.
+
+    What is known was read before the store is asked, so nothing that comes meanwhile seems gone.
+    """
+    new, held = [], set(stretch.known)
+    for listed in store.list(stretch.day, after=stretch.after):
+        if listed.key > stretch.last:
+            break
+        if listed.key in held:
+            held.remove(listed.key)
+        elif listed.key.endswith(INDEX_SUFFIX):
+            new.append(listed.key)
+    return new, sorted(held)
+
+
+def _read(store: Store, key: str) -> bytes | None:
+    try:
+        return store.get(key)
+    except NotFound:
+        return None  # removed since it was listed
+
+
+def _batches(
+    read: Iterable[tuple[str, bytes | None]],
+) -> Iterator[list[tuple[str, bytes | None]]]:
+    batch: list[tuple[str, bytes | None]] = []
+    size = 0
+    for key, content in read:
+        batch.append((key, content))
+        size += len(content or b"")
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_SEGMENTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Map over items in order, some ahead of what is asked for."""
+    waiting: collections.deque[Future[R]] = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

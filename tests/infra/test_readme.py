@@ -1,0 +1,205 @@
+"""`infra/README.md` is followed, from an account to a callback in the archive."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from receiver.cli import cli
+from receiver.config import SECRETS, Settings, variable
+from receiver.providers import PROVIDERS
+from tests.infra.aws import HOST_NAME, Account, Stack
+from tests.support.server import Receiver
+from tests.support.tools import ROOT, needs, needs_infra
+
+INFRA = ROOT / "infra"
+README = (INFRA / "README.md").read_text()
+# What this machine does not have, or what would change it: noted instead of run.
+ELSEWHERE = ("docker", "make")
+
+
+def section(title: str) -> str:
+    """Return what stands below a heading of the second level."""
+    return re.split(
+        r"^## ", README.partition(f"\n## {title}\n")[2], maxsplit=1, flags=re.MULTILINE
+    )[0]
+
+
+def blocks(title: str) -> list[str]:
+    """Return the blocks of commands of a section."""
+    return re.findall(r"^```sh\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
+
+
+def texts() -> dict[str, str]:
+    """Return every text file of `infra/`."""
+    return {
+        str(path.relative_to(INFRA)): path.read_text()
+        for path in INFRA.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_table_of_files_names_every_file() -> None:
+    table = README.partition("\n## ")[0]
+    named = set(re.findall(r"`([\w.-]+/?)`", table))
+    there = {path.name + "/" * path.is_dir() for path in INFRA.iterdir()} - {"README.md"}
+    assert set() == there - named
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
+    assert len(named) > 30
+    for path, name in named:
+        text = (ROOT / path).read_text()
+        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{path}::{name}"
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {variable(name) for name in Settings.model_fields}
+    known |= {f"{variable(name)}_FILE" for name in SECRETS}
+    for path, text in texts().items():
+        named = set(re.findall(r"\bRECEIVER_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text))
+        assert set() == named - known, path
+
+
+def commands(text: str) -> set[str]:
+    """Return the commands of the receiver that a text names."""
+    inline = re.findall(r"`[^`\n]*?(?<!-)\b(receiver [a-z][^`\n]*)`", text)
+    lines = re.findall(
+        r"(?:^|[ (])(?<!namespace )(receiver [a-z][^\n)\"|]*)",
+        "\n".join(re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)),
+        re.MULTILINE,
+    )
+    return {command for command in [*inline, *lines] if "=" not in command.split()[1]}
+
+
+@pytest.mark.parametrize("name", ["README.md", "runbook.md"])
+def test_every_command_that_is_named_is_understood(name: str) -> None:
+    named = commands((INFRA / name).read_text())
+    assert len(named) > 3
+    for command in named:
+        _, *words = shlex.split(re.split(r"[|<>;]", command)[0])
+        understand(cli, words)
+
+
+def understand(command: click.Command, words: list[str]) -> None:
+    context = click.Context(command)
+    if isinstance(command, click.Group):
+        below = command.get_command(context, words[0])
+        assert below is not None, words
+        understand(below, words[1:])
+    elif "--help" not in words:
+        # Raises for an option that it does not have.
+        command.make_parser(context).parse_args(args=list(words))
+
+
+@pytest.fixture
+def shell(account: Account, tmp_path: Path) -> "Shell":
+    return Shell(account, tmp_path)
+
+
+class Shell:
+    """Runs blocks of commands one after the other, as a reader does."""
+
+    def __init__(self, account: Account, directory: Path) -> None:
+        self._directory = directory
+        self._state = directory / "state"
+        self._state.touch()
+        self.noted = directory / "noted"
+        self.noted.touch()
+        (directory / "infra").symlink_to(INFRA)
+        programs = directory / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        (programs / "receiver").symlink_to(Path(sys.executable).parent / "receiver")
+        (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
+        note = f'echo "$(basename "$0") $*" >> {self.noted}'
+        scripts = {name: f"cat > /dev/null; {note}" for name in ELSEWHERE}
+        # A certificate is validated by a human being, and asked for every minute.
+        real = shlex.quote(needs_infra("aws"))
+        scripts["aws"] = f'[ "$1 $2" = "acm wait" ] && {note} || exec {real} "$@"'
+        for name, script in scripts.items():
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+        spool = Receiver(directory / "desk").environ
+        del spool["RECEIVER_TOKENS"], spool["RECEIVER_ARCHIVE"]
+        self._environ = spool | account.environ | {"PATH": f"{programs}:{spool['PATH']}"}
+
+    def run(self, block: str, **more: str) -> str:
+        """Run a block, with what the blocks before it have set; return what it printed."""
+        script = f'set -aeuo pipefail\n. "$STATE"\n{block}\nexport -p > "$STATE"\n'
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self._directory,
+            env=self._environ | {"STATE": str(self._state)} | more,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert 0 == done.returncode, f"{block}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.mark.system
+@pytest.mark.xdist_group("aws")
+def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
+    shell: Shell, account: Account, tmp_path: Path
+) -> None:
+    for program in ("jq", "curl"):
+        needs(program)
+    *steps, urls, attempt, rotation = blocks("From an AWS account to registered URLs")
+    shown = ""
+    for step in steps:
+        shown = shell.run(step)
+    assert "LoadBalancerName" in shown
+    stack = Stack(account, "receiver")
+    image = shell.noted.read_text().split("--tag ")[1].split()[0]
+    assert image == stack.container["image"]
+    assert f"docker push {image}" in shell.noted.read_text()
+    registered = shell.run(urls)
+    entrances = [entrance for provider in PROVIDERS.values() for entrance in provider.entrances]
+    assert len(entrances) == registered.count(f"https://{HOST_NAME}/")
+    assert "aws acm wait certificate-validated" in shell.noted.read_text()
+    token = account.client("secretsmanager").get_secret_value(SecretId="receiver/tokens")[
+        "SecretString"
+    ]
+    # In the place of the task, behind the name: a receiver with the task's settings.
+    with Receiver(tmp_path / "task", stack.environ | account.environ, token=token) as task:
+        task.start()
+        instead = f'curl() {{ command curl "${{@/https:\\/\\/{HOST_NAME}/$TASK}}"; }}\n'
+        shown = shell.run(instead + attempt, TASK=task.url)
+        assert "delivery_id" in shown
+        assert "try-1" in shown.partition("delivery_id")[2]
+    assert "ACTIVE" in shell.run(rotation)
+    secret = account.client("secretsmanager").get_secret_value(SecretId="receiver/tokens")
+    new, old = secret["SecretString"].split(",")
+    assert token == old != new
+
+
+@pytest.mark.system
+@pytest.mark.xdist_group("aws")
+def test_a_bucket_made_by_hand_is_as_the_files_say(shell: Shell, account: Account) -> None:
+    (block,) = blocks("A bucket by hand")
+    # moto lives in the region that knows no location.
+    shell.run(block.replace('"LocationConstraint=$AWS_REGION"', "LocationConstraint=eu-west-1"))
+    s3 = account.client("s3")
+    name = "my-own-bucket"
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    assert 3 == len(rules)
+    assert "my-own-bucket/*" in s3.get_bucket_policy(Bucket=name)["Policy"]
+    assert "Enabled" == s3.get_bucket_versioning(Bucket=name)["Status"]
+    assert {True} == set(
+        s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values()
+    )
+
+
+def test_every_path_that_is_named_exists() -> None:
+    named = set(re.findall(r"(?<![\w/])infra/[\w./-]*[\w/]", "\n".join(texts().values())))
+    assert len(named) > 8
+    assert [] == sorted(path for path in named if not (ROOT / path).exists())
+    named = set(re.findall(r"`(kubernetes/[\w./-]+)`", README))
+    assert [] == sorted(path for path in named if not (INFRA / path).exists())

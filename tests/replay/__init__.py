@@ -1,0 +1,1 @@
+"""Replay and forward, part by part."""

@@ -1,0 +1,612 @@
+"""Forwarding: all that arrives, once it is archived, whenever that is, at least once."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from receiver import clock
+from receiver.archive.keys import index_key
+from receiver.errors import Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
+from receiver.lease import Lease
+from receiver.replay import forward
+from receiver.replay.forward import Forwarder
+from receiver.replay.request import Form
+from receiver.replay.sending import Sender
+from receiver.store import DirectoryStore
+from receiver.target import Target
+from tests.deliveries import HOUR_US
+from tests.replay.clock import Hurried
+from tests.replay.place import DAY_US, MINUTE_US, Delivery, Place
+from tests.support.target import Reply, TargetServer
+
+pytestmark = pytest.mark.anyio
+
+POSITION = "forwards/default/position.json"
+LATE_DAYS = 7
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Faulty(DirectoryStore):
+    """A directory that fails when it is told."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.before_get: Callable[[str], None] = lambda key: None
+        self.before_put: Callable[[str], None] = lambda key: None
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        self.before_get(key)
+        return super().get(key, start=start, length=length)
+
+    def put(self, key: str, content: bytes) -> None:
+        self.before_put(key)
+        super().put(key, content)
+
+
+@pytest.fixture
+def server() -> Iterator[TargetServer]:
+    with TargetServer() as server:
+        yield server
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Faulty:
+    return Faulty(tmp_path / "archive")
+
+
+@pytest.fixture
+def place(tmp_path: Path, store: Faulty) -> Place:
+    return Place(tmp_path, store)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(forward, "SAVE_SECONDS", 0.05)
+
+
+def now(seconds: float = 0.0) -> Delivery:
+    """Return a callback that comes at this moment, or so many seconds later."""
+    return Delivery(at_us=clock.now_us() + int(seconds * 1e6))
+
+
+@contextlib.asynccontextmanager
+async def forwarding(
+    place: Place,
+    url: str,
+    *,
+    attempts_max: int = 3,
+    concurrency: int = 4,
+    **options: Any,
+) -> AsyncIterator[tuple[Forwarder, "asyncio.Task[None]"]]:
+    """Forward as long as the context lasts, without pauses between attempts."""
+    given: dict[str, Any] = {
+        "name": "default",
+        "owner": "a/1",
+        "late_days": LATE_DAYS,
+        "lease_seconds": 60.0,
+        "look_seconds": 0.02,
+    }
+    hurried = Hurried()
+    async with Target(connections=16, timeout_seconds=10.0) as target:
+        sender = Sender(
+            target,
+            signer=None,
+            concurrency=concurrency,
+            attempts_max=attempts_max,
+            patient=True,
+            now=hurried.now,
+            sleep=hurried.sleep,
+        )
+        forwarder = Forwarder(
+            store=place.store,
+            form=Form(f"{url}/hook", marked=False),
+            sender=sender,
+            **(given | options),
+        )
+        task = asyncio.create_task(forwarder.run())
+        try:
+            yield forwarder, task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                task.result()
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 # other threads bring it about
+            await asyncio.sleep(0.005)
+
+
+async def begun(place: Place, task: "asyncio.Task[None]") -> None:
+    """Wait until a forwarder of a new name has written down from when on."""
+    await until(lambda: task.done() or "since_us" in position(place))
+
+
+def position(place: Place) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = orjson.loads(place.store.get(POSITION))
+    except NotFound:
+        return {}
+    return read
+
+
+def failed(place: Place) -> list[dict[str, Any]]:
+    return [
+        orjson.loads(line)
+        for listed in place.store.list("forwards/default/failed/")
+        for line in place.store.get(listed.key).splitlines()
+    ]
+
+
+# From when on.
+
+
+async def test_what_arrives_from_now_on_is_forwarded(place: Place, server: TargetServer) -> None:
+    before = place.take(now(-60))
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        after = place.take(now(), now(0.001)) + place.take(now())
+        await until(lambda: forwarder.confirmed == 3)
+    assert dict.fromkeys(after, 1) == server.attempts()
+    assert before[0] not in server.attempts()
+    (received, *_) = server.received
+    assert "webhook-replay" not in received.headers
+    assert ("POST", "/hook?id=task-1&tag=try", b"{}") == (
+        received.method,
+        received.target,
+        received.body,
+    )
+
+
+async def test_a_new_name_may_begin_earlier(place: Place, server: TargetServer) -> None:
+    since_us = clock.now_us() - 5 * HOUR_US
+    taken = [
+        place.take(Delivery(at_us=since_us - 1), Delivery(at_us=since_us)),
+        place.take(Delivery(at_us=since_us + HOUR_US)),
+    ]
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 2)
+    assert [taken[0][1], taken[1][0]] == [received.id for received in server.received]
+
+
+async def test_a_name_that_worked_before_goes_on_where_it_stopped(
+    place: Place, server: TargetServer
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    place.take(*(Delivery(at_us=since_us + n) for n in range(10)))
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 10)
+    server.received.clear()
+    more = place.take(Delivery(at_us=since_us + MINUTE_US))
+    options: dict[str, Any] = {"since_us": since_us - HOUR_US, "owner": "b/1"}
+    async with forwarding(place, server.url, **options) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 1)
+    assert {more[0]: 1} == server.attempts()
+    assert since_us == position(place)["since_us"]
+
+
+async def test_each_name_has_a_position_of_its_own(place: Place, server: TargetServer) -> None:
+    since_us = clock.now_us() - HOUR_US
+    place.take(Delivery(at_us=since_us))
+    for name in ("default", "other"):
+        async with forwarding(place, server.url, since_us=since_us, name=name) as (forwarder, _):
+            await until(lambda forwarder=forwarder: forwarder.confirmed == 1)  # type: ignore[misc]
+    assert [2] == list(server.attempts().values())
+
+
+# In which order.
+
+
+async def test_segments_that_are_there_are_forwarded_by_arrival(
+    place: Place, server: TargetServer
+) -> None:
+    at_us = clock.now_us() - HOUR_US
+    for number in range(5):
+        place.take(*(Delivery(at_us=at_us + row * 1000 + number) for row in range(20)))
+    async with forwarding(place, server.url, since_us=at_us, concurrency=1) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 100)
+    ids = [received.id for received in server.received]
+    assert sorted(ids) == ids
+
+
+# Late ones.
+
+
+@pytest.mark.parametrize("hours", [0, 1, 3, 30, 24 * LATE_DAYS - 1])
+async def test_a_segment_that_comes_late_is_forwarded(
+    place: Place, server: TargetServer, hours: int
+) -> None:
+    async with forwarding(place, server.url, since_us=clock.now_us() - 30 * DAY_US) as (
+        forwarder,
+        task,
+    ):
+        await begun(place, task)
+        late = place.take(Delivery(at_us=clock.now_us() - hours * HOUR_US))
+        await until(lambda: forwarder.confirmed == 1)
+    assert {late[0]: 1} == server.attempts()
+
+
+async def test_what_came_before_its_time_does_not_go_with_a_late_segment(
+    place: Place, server: TargetServer
+) -> None:
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        since_us = position(place)["since_us"]
+        # It began before, and is filed a day before; it ends after.
+        before, after = place.take(Delivery(at_us=since_us - DAY_US), Delivery(at_us=since_us + 1))
+        await until(lambda: forwarder.confirmed == 1)
+    assert {after: 1} == server.attempts()
+    assert before not in server.attempts()
+
+
+async def test_numbers_of_a_process_may_come_in_any_order(
+    place: Place, server: TargetServer
+) -> None:
+    process, taken = clock.new_id(), []
+    since_us = clock.now_us() - HOUR_US
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        for number in (3, 0, 7, 1, 2, 5, 4):
+            taken += place.take(
+                Delivery(at_us=since_us + number * MINUTE_US), process=process, number=number
+            )
+            expected = len(taken)
+            await until(lambda expected=expected: forwarder.confirmed == expected)  # type: ignore[misc]
+    assert dict.fromkeys(taken, 1) == server.attempts()
+    assert [[0, 5], [7, 7]] == position(place)["processes"][process]["done"]
+
+
+# The target.
+
+
+async def test_a_target_that_is_down_is_waited_for_and_the_lag_says_so(
+    place: Place, server: TargetServer
+) -> None:
+    server.refuse()
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        assert 0.0 == forwarder.lag_seconds
+        taken = [place.take(now())[0] for _ in range(20)]
+        await until(lambda: forwarder.lag_seconds > 0.3)
+        first = forwarder.lag_seconds
+        await until(lambda: forwarder.lag_seconds > first + 0.2)
+        assert (0, 0) == (forwarder.confirmed, forwarder.failed)
+        server.listen()
+        await until(lambda: forwarder.confirmed == 20)
+        assert 0.0 == forwarder.lag_seconds
+    assert set(taken) == set(server.confirmed())
+    assert [] == failed(place)
+
+
+async def test_the_lag_is_the_age_of_the_oldest_that_is_not_settled(
+    place: Place, server: TargetServer
+) -> None:
+    at_us = clock.now_us() - 2 * HOUR_US
+    ids = place.take(*(Delivery(at_us=at_us + n * HOUR_US, rest=f"?id={n}") for n in range(2)))
+    server.plan(ids[0], *[Reply(what="cut")] * 100_000)
+    async with forwarding(place, server.url, since_us=at_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 1)
+        assert 7200 <= forwarder.lag_seconds < 7300
+    assert 0.0 == forwarder.lag_seconds
+
+
+async def test_what_is_refused_while_others_are_confirmed_is_given_up_and_listed(
+    place: Place, server: TargetServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"status_code":20000,"tasks":[{"id":"bad","data":{"tag":"t"},"status_code":20000}]}'
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        at_us = clock.now_us()
+        (poison,) = place.take(Delivery(at_us=at_us, body=body, rest=""))
+        server.plan(poison, *[Reply(status=400, body=b"I do not like it")] * 1000)
+        good = [place.take(now())[0] for _ in range(30)]
+        await until(lambda: forwarder.confirmed + forwarder.failed == 31)
+        await until(lambda: failed(place))
+    assert set(good) == set(server.confirmed())
+    (facts,) = failed(place)
+    assert 3 <= facts.pop("attempts") == server.attempts()[poison]
+    assert {
+        "delivery_id": poison,
+        "provider": "dataforseo",
+        "task_id": "bad",
+        "tag": "t",
+        "key": "bad",
+        "why": "HTTP 400 Bad Request: I do not like it",
+    } == facts
+    (record,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert ("callback not forwarded", poison) == (record.getMessage(), vars(record)["delivery_id"])
+    (listed,) = place.store.list("forwards/default/failed/")
+    assert f"/date={datetime.now(UTC):%Y-%m-%d}/" in listed.key
+
+
+async def test_what_the_archive_does_not_give_back_is_listed_and_holds_up_nothing(
+    place: Place, server: TargetServer
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    (gone,) = place.take(Delivery(at_us=since_us))
+    (entry,) = place.entries()
+    good = place.take(Delivery(at_us=since_us + 1))
+    place.store.delete(entry.object)
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: (forwarder.confirmed, forwarder.failed) == (1, 1))
+    assert set(good) == set(server.attempts())
+    (facts,) = failed(place)
+    assert (gone, 0) == (facts["delivery_id"], facts["attempts"])
+    assert entry.object in facts["why"]
+    server.received.clear()
+    async with forwarding(place, server.url) as (forwarder, _):
+        more = place.take(now())
+        await until(lambda: forwarder.confirmed == 1)
+    assert set(more) == set(server.attempts())
+
+
+# The index.
+
+
+async def test_a_segment_without_callbacks_is_done_at_once(
+    place: Place, server: TargetServer
+) -> None:
+    process = clock.new_id()
+    place.take(process=process)
+    async with forwarding(place, server.url, since_us=clock.now_us() - HOUR_US) as (forwarder, _):
+        await until(lambda: process in position(place).get("processes", {}))
+        assert 0.0 == forwarder.lag_seconds
+    assert [[0, 0]] == position(place)["processes"][process]["done"]
+
+
+async def test_a_damaged_index_object_is_told_and_forwarded_once_it_is_mended(
+    place: Place, server: TargetServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = clock.new_id()
+    at_us = clock.now_us()
+    damaged = place.take(Delivery(at_us=at_us), process=process)
+    key = index_key(f"{process}-0", first_at_us=at_us)
+    content = place.store.get(key)
+    place.store.put(key, content[:-5])
+    async with forwarding(place, server.url, since_us=at_us) as (forwarder, _):
+        good = place.take(now())
+        await until(lambda: forwarder.confirmed == 1)
+        assert set(good) == set(server.attempts())
+        assert {"index object is damaged"} == {record.getMessage() for record in caplog.records}
+        place.store.put(key, content)
+        await until(lambda: forwarder.confirmed == 2)
+    assert dict.fromkeys(good + damaged, 1) == server.attempts()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "not-a-segment.jsonl.gz", "x.jsonl.gz"])
+async def test_what_is_no_index_object_is_left_alone(
+    place: Place, server: TargetServer, name: str
+) -> None:
+    day, hour = clock.partition(clock.now_us())
+    place.store.put(f"index/date={day}/hour={hour}/{name}", b"whatever")
+    async with forwarding(place, server.url, since_us=clock.now_us() - HOUR_US) as (forwarder, _):
+        place.take(now())
+        await until(lambda: forwarder.confirmed == 1)
+
+
+# The lease and the position.
+
+
+async def test_of_two_one_forwards(place: Place, server: TargetServer) -> None:
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        with pytest.raises(LeaseHeld, match="a/1 holds"):
+            async with forwarding(place, server.url, owner="b/1") as (_, other):
+                await asyncio.wait((other,))
+        taken = place.take(now())
+        await until(lambda: forwarder.confirmed == 1)
+    assert dict.fromkeys(taken, 1) == server.attempts()
+
+
+async def test_one_that_ends_gives_its_lease_up(place: Place, server: TargetServer) -> None:
+    generations = []
+    for owner in ("a/1", "b/1"):
+        async with forwarding(place, server.url, owner=owner) as (forwarder, _):
+            place.take(now(60))
+            await until(lambda forwarder=forwarder: forwarder.confirmed == 1)  # type: ignore[misc]
+        generations.append(position(place)["generation"])
+    assert [1, 2] == generations
+
+
+async def test_one_that_lost_its_lease_stops_and_writes_nothing_more(
+    place: Place, server: TargetServer
+) -> None:
+    server.refuse()
+    with pytest.raises(LeaseLost):  # noqa: PT012
+        async with forwarding(place, server.url, lease_seconds=0.4) as (_, task):
+            await begun(place, task)
+            place.take(now())
+            written = place.store.get(POSITION)
+            # Somebody took it over, as after a long sleep of this machine.
+            content = orjson.loads(place.store.get("leases/forward-default.json"))
+            content |= {"owner": "b/1", "generation": 2}
+            place.store.put("leases/forward-default.json", orjson.dumps(content))
+            await asyncio.wait((task,), timeout=20)
+    assert written == place.store.get(POSITION)
+    assert {"owner": "b/1", "generation": 2} == {
+        name: value
+        for name, value in orjson.loads(place.store.get("leases/forward-default.json")).items()
+        if name != "expires_at_us"
+    }
+
+
+async def test_a_position_that_somebody_else_wrote_is_not_written_over(
+    place: Place, server: TargetServer
+) -> None:
+    theirs = b'{"since_us": 1, "from_day": "2026-11-21", "generation": 9}'
+    with pytest.raises(LeaseLost, match=r"position\.json"):  # noqa: PT012
+        async with forwarding(place, server.url) as (_, task):
+            await begun(place, task)
+            place.store.put(POSITION, theirs)
+            place.take(now())
+            await asyncio.wait((task,), timeout=20)
+    assert theirs == place.store.get(POSITION)
+
+
+async def test_a_damaged_position_is_told_and_nothing_sent(
+    place: Place, server: TargetServer
+) -> None:
+    place.store.put(POSITION, b"{")
+    place.take(now())
+    with pytest.raises(Damaged, match="position"):
+        async with forwarding(place, server.url) as (_, task):
+            await asyncio.wait((task,), timeout=20)
+    assert [] == server.received
+    assert b"{" == place.store.get(POSITION)
+    # The lease was given up.
+    Lease(place.store, "forward-default", owner="b/1").acquire()
+
+
+# The store.
+
+
+async def test_a_store_that_fails_ends_a_pass_and_the_next_one_goes_on(
+    place: Place, store: Faulty, server: TargetServer
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    first = place.take(Delivery(at_us=since_us))
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 1)
+    second = place.take(*(Delivery(at_us=since_us + n) for n in range(1, 20)))
+
+    def fail(key: str) -> None:
+        if key.startswith("callbacks/"):
+            raise StoreError("the store is away")
+
+    store.before_get = fail
+    with pytest.raises(StoreError, match="the store is away"):
+        async with forwarding(place, server.url) as (_, task):
+            await asyncio.wait((task,), timeout=20)
+    store.before_get = lambda key: None
+    async with forwarding(place, server.url) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 19)
+    assert dict.fromkeys(first + second, 1) == server.attempts()
+
+
+async def test_a_position_that_cannot_be_written_is_written_later(
+    place: Place, store: Faulty, server: TargetServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(key: str) -> None:
+        if key.startswith("forwards/"):
+            raise StoreError("the store is away")
+
+    process = clock.new_id()
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        store.before_put = fail
+        place.take(now(), process=process)
+        await until(lambda: forwarder.confirmed == 1)
+        await until(lambda: "position not written" in caplog.text)
+        store.before_put = lambda key: None
+        await until(lambda: process in position(place)["processes"])
+
+
+async def test_what_failed_is_listed_later_if_it_cannot_be_now(
+    place: Place, store: Faulty, server: TargetServer
+) -> None:
+    def fail(key: str) -> None:
+        if "/failed/" in key:
+            raise StoreError("the store is away")
+
+    store.before_put = fail
+    since_us = clock.now_us() - HOUR_US
+    ids = place.take(Delivery(at_us=since_us))
+    (entry,) = place.entries()
+    place.store.delete(entry.object)
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.failed == 1)
+        await asyncio.sleep(0.15)
+        # What is not listed is not done.
+        assert {} == position(place)["processes"]
+        store.before_put = lambda key: None
+        await until(lambda: position(place)["processes"])
+    assert ids == [facts["delivery_id"] for facts in failed(place)]
+
+
+# What lies long ago.
+
+
+async def test_a_new_name_may_begin_before_what_is_late(place: Place, server: TargetServer) -> None:
+    since_us = clock.now_us() - 30 * DAY_US
+    taken = [place.take(Delivery(at_us=since_us + n * DAY_US))[0] for n in range(0, 30, 3)]
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == len(taken))
+    assert taken == [received.id for received in server.received]
+
+
+async def test_what_came_while_nobody_forwarded_is_forwarded_however_long_that_was(
+    place: Place, server: TargetServer
+) -> None:
+    began_us = clock.now_us() - 3 * LATE_DAYS * DAY_US
+    now_us = began_us + HOUR_US
+    async with forwarding(place, server.url, since_us=began_us, now_us=lambda: now_us) as (_, task):
+        await begun(place, task)
+    taken = [place.take(Delivery(at_us=began_us + n * DAY_US))[0] for n in range(1, 20)]
+    async with forwarding(place, server.url) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == len(taken))
+    assert dict.fromkeys(taken, 1) == server.attempts()
+
+
+async def test_what_is_not_confirmed_is_not_left_behind(place: Place, server: TargetServer) -> None:
+    server.refuse()
+    began_us = clock.now_us() - 3 * LATE_DAYS * DAY_US
+    at_us = began_us
+    (waiting,) = place.take(Delivery(at_us=began_us))
+    (later,) = place.take(Delivery(at_us=began_us + 9 * DAY_US))
+    async with forwarding(
+        place, server.url, since_us=began_us - 5 * DAY_US, now_us=lambda: at_us
+    ) as (_, task):
+        await begun(place, task)
+        for day in range(20):
+            at_us = began_us + day * DAY_US
+            await asyncio.sleep(0.02)
+    assert f"{_day(began_us)}" >= position(place)["from_day"] > f"{_day(began_us - 4 * DAY_US)}"
+    server.listen()
+    async with forwarding(place, server.url) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 2)
+    assert {waiting: 1, later: 1} == server.confirmed()
+
+
+def _day(at_us: int) -> str:
+    return clock.partition(at_us)[0]
+
+
+async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetServer) -> None:
+    old, new = clock.new_id(), clock.new_id()
+    began_us = clock.now_us() - 20 * DAY_US
+    place.take(Delivery(at_us=began_us), process=old)
+    async with forwarding(place, server.url, since_us=began_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == 1)
+        place.take(now(), process=new)
+        await until(lambda: forwarder.confirmed == 2)
+        await until(lambda: [new] == list(position(place)["processes"]))
+    assert 2 == len(server.received)
+
+
+async def test_later_than_allowed_is_too_late(place: Place, server: TargetServer) -> None:
+    today = datetime.now(UTC).replace(hour=12)
+    days = {ago: today - timedelta(days=ago) for ago in (LATE_DAYS, LATE_DAYS + 1)}
+    since_us = clock.now_us() - 30 * DAY_US
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: position(place).get("from_day") == str(days[LATE_DAYS].date()))
+        late, too_late = (
+            place.take(Delivery(at_us=int(day.timestamp() * 1e6)))[0] for day in days.values()
+        )
+        await until(lambda: forwarder.confirmed == 1)
+        # As long as several looks take.
+        await asyncio.sleep(0.3)
+    assert {late: 1} == server.attempts()
+    assert too_late not in server.attempts()

@@ -1,0 +1,367 @@
+"""Reading what is to be sent: in its order, a window at a time, around what is damaged."""
+
+import asyncio
+import itertools
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from msgspec.structs import replace
+
+from receiver import clock
+from receiver.archive.reading import Entry
+from receiver.errors import StoreError
+from receiver.replay import reading
+from receiver.replay.reading import Item, Unreadable, read
+from receiver.replay.request import Form, Request
+from receiver.store import DirectoryStore
+from tests.replay.place import MINUTE_US, Delivery, Place
+
+FORM = Form("http://h")
+
+
+class Watched(DirectoryStore):
+    """Counts reads of callbacks objects, and does to them what it is told."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+        self.bytes = 0
+        self.before: Callable[[str], None] = lambda key: None
+        self._guard = threading.Lock()
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        content = super().get(key, start=start, length=length)
+        if key.startswith("callbacks/"):
+            with self._guard:
+                self.reads[key] += 1
+                self.bytes += len(content)
+            self.before(key)
+        return content
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Watched:
+    return Watched(tmp_path / "archive")
+
+
+@pytest.fixture
+def place(tmp_path: Path, store: Watched) -> Place:
+    return Place(tmp_path, store)
+
+
+def noise(seed: int, size: int) -> bytes:
+    """Return text that compresses to about a half."""
+    return random.Random(seed).randbytes(size // 2).hex().encode()
+
+
+def fill(place: Place, *, segments: int = 4, each: int = 40, body_bytes: int = 20_000) -> None:
+    """Archive segments whose callbacks came in turn, of two kinds."""
+    now_us = clock.now_us() - 30 * MINUTE_US
+    for number in range(segments):
+        place.take(
+            *(
+                Delivery(
+                    provider=("dataforseo", "outscraper")[row % 2],
+                    kind=("postback", "webhook")[row % 2],
+                    body=noise(number * 1000 + row, body_bytes),
+                    at_us=now_us + (row * segments + number) * 1000,
+                )
+                for row in range(each)
+            )
+        )
+
+
+def read_all(store: DirectoryStore, entries: Iterable[Entry]) -> list[Item]:
+    async def whole() -> list[Item]:
+        return [item async for item in read(store, lambda: entries, FORM.request)]
+
+    return asyncio.run(whole())
+
+
+def ids(items: Iterable[Item]) -> list[str]:
+    return [item.entry.delivery_id for item in items]
+
+
+@pytest.mark.parametrize("order", ["arrival", "newest", "object"])
+def test_all_is_read_in_the_order_given(place: Place, store: Watched, order: str) -> None:
+    fill(place)
+    entries = place.entries(order=order)
+    assert 160 == len(entries)
+    items = read_all(store, entries)
+    assert [entry.delivery_id for entry in entries] == ids(items)
+    for entry, item in zip(entries, items, strict=True):
+        assert isinstance(item, Request)
+        assert orjson.loads(place.line(entry))["body"].encode() == item.body
+
+
+def test_what_lies_together_is_read_together(place: Place, store: Watched) -> None:
+    fill(place)
+    entries = place.entries()
+    assert 8 == len({entry.object for entry in entries})
+    assert len({(entry.object, entry.member_offset) for entry in entries}) > 8
+    read_all(store, entries)
+    # By arrival each follows one of another object; all the same each object is read once.
+    assert dict.fromkeys({entry.object for entry in entries}, 1) == store.reads
+
+
+def test_a_window_ends_at_its_bytes_or_its_callbacks(
+    place: Place, store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place, segments=1, each=60)
+    entries = place.entries()
+    for callbacks, size in ((7, 1 << 30), (1000, 50_000), (1000, 1)):
+        monkeypatch.setattr(reading, "WINDOW_CALLBACKS", callbacks)
+        monkeypatch.setattr(reading, "WINDOW_BYTES", size)
+        windows = list(reading._windows(lambda: entries))
+        assert entries == [entry for window in windows for entry in window]
+        for window, following in itertools.pairwise(windows):
+            held = sum(entry.line_bytes for entry in window)
+            assert len(window) <= callbacks
+            assert held <= size or len(window) == 1
+            assert len(window) == callbacks or held + following[0].line_bytes > size
+        assert [entry.delivery_id for entry in entries] == ids(read_all(store, entries))
+
+
+def test_only_the_next_window_is_read_ahead(
+    place: Place, store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WINDOW_CALLBACKS", 5)
+    fill(place, segments=1, each=40)
+    entries = place.entries()
+    taken = 0
+
+    def counted() -> Iterator[Entry]:
+        nonlocal taken
+        for entry in entries:
+            taken += 1
+            yield entry
+
+    async def whole() -> None:
+        items = read(store, counted, FORM.request)
+        for number in range(1, 21):
+            await anext(items)
+            assert taken <= (number + 4) // 5 * 5 + 5 + 1
+        await items.aclose()
+
+    asyncio.run(whole())
+    assert taken <= 26
+
+
+def test_entries_are_iterated_and_dropped_in_one_thread(place: Place, store: Watched) -> None:
+    fill(place, segments=1, each=10, body_bytes=100)
+    entries, threads = place.entries(), set()
+
+    def watched() -> Iterator[Entry]:
+        try:
+            for entry in entries:
+                threads.add(threading.get_ident())
+                yield entry
+        finally:
+            threads.add(threading.get_ident())
+
+    async def partly() -> None:
+        items = read(store, watched, FORM.request)
+        await anext(items)
+        await items.aclose()
+
+    asyncio.run(partly())
+    assert 1 == len(threads)
+    assert threading.get_ident() not in threads
+
+
+def test_nothing_to_read_is_nothing(store: Watched) -> None:
+    assert [] == read_all(store, [])
+
+
+# Damage.
+
+
+def unreadable(items: Iterable[Item]) -> set[str]:
+    return {item.entry.delivery_id for item in items if isinstance(item, Unreadable)}
+
+
+def of_member(entries: list[Entry], damaged: Entry) -> set[str]:
+    place = damaged.object, damaged.member_offset
+    return {e.delivery_id for e in entries if (e.object, e.member_offset) == place}
+
+
+def test_an_object_that_is_gone_takes_only_its_own_callbacks(place: Place, store: Watched) -> None:
+    fill(place, body_bytes=2000)
+    entries = place.entries()
+    gone = entries[7].object
+    store.delete(gone)
+    items = read_all(store, entries)
+    assert {e.delivery_id for e in entries if e.object == gone} == unreadable(items)
+    assert [entry.delivery_id for entry in entries] == ids(items)
+    (why,) = {item.why for item in items if isinstance(item, Unreadable)}
+    assert gone in why
+
+
+@pytest.mark.parametrize("how", ["flipped", "zeros"])
+def test_a_damaged_member_takes_only_its_own_callbacks(
+    place: Place, store: Watched, tmp_path: Path, how: str
+) -> None:
+    fill(place)
+    entries = place.entries()
+    damaged = entries[81]
+    path = tmp_path / "archive" / damaged.object
+    content = bytearray(path.read_bytes())
+    middle = damaged.member_offset + damaged.member_bytes // 2
+    if how == "flipped":
+        content[middle] ^= 0xFF
+    else:
+        content[middle - 50 : middle + 50] = bytes(100)
+    path.write_bytes(content)
+    items = read_all(store, entries)
+    expected = of_member(entries, damaged)
+    assert 1 < len(expected) < 20
+    assert expected == unreadable(items)
+
+
+def test_an_object_that_was_cut_short_loses_only_its_end(
+    place: Place, store: Watched, tmp_path: Path
+) -> None:
+    fill(place)
+    entries = place.entries()
+    last = max(entries, key=lambda entry: (entry.object, entry.member_offset))
+    path = tmp_path / "archive" / last.object
+    path.write_bytes(path.read_bytes()[:-10])
+    assert of_member(entries, last) == unreadable(read_all(store, entries))
+
+
+def test_a_line_that_is_not_where_the_index_says_is_alone(place: Place, store: Watched) -> None:
+    fill(place, segments=1, each=8, body_bytes=1000)
+    entries = place.entries()
+    moved = replace(entries[4], line_offset=entries[4].line_offset + 3)
+    far = replace(entries[6], line_offset=10 << 20)
+    given = [*entries[:4], moved, entries[5], far, entries[7]]
+    assert {moved.delivery_id, far.delivery_id} == unreadable(read_all(store, given))
+
+
+# The store.
+
+
+def test_a_store_that_fails_ends_it(place: Place, store: Watched) -> None:
+    fill(place)
+    entries = place.entries()
+
+    def fail(key: str) -> None:
+        if key == entries[3].object:
+            raise StoreError("the store is away")
+
+    store.before = fail
+    with pytest.raises(StoreError, match="the store is away"):
+        read_all(store, entries)
+
+
+class Held:
+    """Holds up a read of a store until it is let go: the one of that number, or of that key."""
+
+    def __init__(self, store: Watched, which: int | str) -> None:
+        self.reached, self.going = threading.Event(), threading.Event()
+        self.reads = 0
+        self.let_go = False
+        self._which = which
+        self._guard = threading.Lock()
+        store.before = self.hold
+
+    def hold(self, key: str) -> None:
+        with self._guard:
+            self.reads += 1
+            held = self._which in (self.reads, key)
+        if held:
+            self.reached.set()
+            self.let_go = self.going.wait(5)
+
+
+async def until(event: threading.Event) -> None:
+    async with asyncio.timeout(5):
+        while not event.is_set():  # noqa: ASYNC110 # another thread brings it about
+            await asyncio.sleep(0.001)
+
+
+def test_who_stops_early_waits_for_the_read_under_way_and_no_more(
+    place: Place, store: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WINDOW_CALLBACKS", 5)
+    fill(place, segments=1, each=40)
+    entries, held = place.entries(order="object"), Held(store, 2)
+
+    async def whole() -> None:
+        items = read(store, lambda: entries, FORM.request)
+        await anext(items)
+        await until(held.reached)
+        closing = asyncio.create_task(items.aclose())
+        await asyncio.sleep(0.01)
+        assert not closing.done()
+        held.going.set()
+        await closing
+
+    asyncio.run(whole())
+    assert held.let_go
+    assert 2 == held.reads
+
+
+def test_who_is_cancelled_while_it_waits_ends_the_same_way(place: Place, store: Watched) -> None:
+    fill(place, segments=1, each=8, body_bytes=1000)
+    entries, held = place.entries(), Held(store, 1)
+    closed = threading.Event()
+
+    def watched() -> Iterator[Entry]:
+        try:
+            yield from entries
+            yield from entries
+        finally:
+            closed.set()
+
+    async def whole() -> None:
+        items = read(store, watched, FORM.request)
+        waiting = asyncio.ensure_future(anext(items))
+        await until(held.reached)
+        waiting.cancel()
+        await asyncio.sleep(0.01)
+        held.going.set()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+
+    asyncio.run(whole())
+    assert held.let_go
+    assert closed.is_set()
+
+
+def test_while_one_read_takes_long_the_failure_of_another_stops_nobody_else(
+    place: Place, store: Watched
+) -> None:
+    fill(place)
+    entries, failed = place.entries(order="object"), threading.Event()
+    held = Held(store, entries[-1].object)
+
+    def fail(key: str) -> None:
+        held.hold(key)
+        if key == entries[0].object:
+            assert held.reached.wait(5)
+            failed.set()
+            raise StoreError("the store is away")
+
+    store.before = fail
+
+    async def whole() -> None:
+        reader = asyncio.create_task(_read_to_the_end(store, entries))
+        await until(failed)
+        await asyncio.sleep(0.05)
+        held.going.set()
+        with pytest.raises(StoreError):
+            await reader
+
+    asyncio.run(whole())
+    assert held.let_go, "the loop stood still"
+
+
+async def _read_to_the_end(store: Watched, entries: list[Entry]) -> None:
+    async for _ in read(store, lambda: entries, FORM.request):
+        pass

@@ -1,0 +1,255 @@
+"""nginx and HAProxy in front of real receivers, with the configurations of `infra/`.
+
+    with Cluster("nginx", tmp_path, place) as cluster:
+        with cluster.load(ledger, seed=1):
+            cluster.restart(cluster.receivers[0])
+
+A configuration is taken as it stands, but for its placeholders and for where this machine is to
+keep files; each such change must hit, or the test would run with something else than it says.
+"""
+
+import os
+import pwd
+import signal
+import socket
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import trustme
+
+from tests.support.http import Answer, Headers, address_of, connect, request
+from tests.support.server import Life, Receiver
+from tests.support.tools import ROOT, needs
+from tests.support.wait import wait_for
+
+_PLACEHOLDERS = ("10.0.0.11:8000", "10.0.0.12:8000")
+_START_SECONDS = 10.0
+
+
+def changed(text: str, changes: Mapping[str, str]) -> str:
+    """Return a text in which each key is replaced by its value; all of them must be there."""
+    for old, new in changes.items():
+        assert old in text, f"the configuration does not say {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+class Port:
+    """A port of loopback that nobody else takes, whoever listens there and whether anybody does."""
+
+    def __init__(self) -> None:
+        # Bound and never listening; those who listen say SO_REUSEADDR too.
+        self._placeholder = socket.socket()
+        self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._placeholder.bind(("127.0.0.1", 0))
+        self.number: int = self._placeholder.getsockname()[1]
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.number}"
+
+    def close(self) -> None:
+        """Give it up."""
+        self._placeholder.close()
+
+
+class Balancer(ABC):
+    """A load balancer's processes, from start to end."""
+
+    name: str
+    # What is in the configuration for each of the two.
+    config: str
+
+    def __init__(
+        self, root: Path, instances: Sequence[str], changes: Mapping[str, str] | None = None
+    ) -> None:
+        self.root = root
+        root.mkdir(parents=True)
+        self._program = needs(self.name)
+        self._port = Port()
+        self._life: Life | None = None
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        self.tls = ssl.create_default_context()
+        authority.configure_trust(self.tls)
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(root / "tls.pem"))
+        text = changed((ROOT / "infra" / self.config).read_text(), changes or {})
+        text = changed(text, dict(zip(_PLACEHOLDERS, instances, strict=True)))
+        self.path = root / self.config
+        self.path.write_text(changed(text, self._places(self._port.address)))
+
+    @property
+    def url(self) -> str:
+        """Where callbacks go."""
+        return f"https://{self._port.address}"
+
+    @property
+    def life(self) -> Life:
+        """The processes."""
+        assert self._life is not None
+        return self._life
+
+    @abstractmethod
+    def _places(self, address: str) -> Mapping[str, str]:
+        """Return the changes that make the configuration one of this machine and directory."""
+
+    @abstractmethod
+    def command(self, *arguments: str) -> list[str]:
+        """Return the program's command line, with further arguments."""
+
+    @abstractmethod
+    def _reload_signal(self) -> int: ...
+
+    def text(self) -> str:
+        """Return all that it has logged and printed."""
+        files = (path.read_text() for path in sorted(self.root.glob("*.log")))
+        return "\n".join([*files, self.life.text()])
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        self._life = Life(self.command(), cwd=self.root, environ=os.environ)
+        wait_for(self._listens, f"{self.name} listens", seconds=_START_SECONDS)
+
+    def workers(self) -> set[int]:
+        """Return the processes that do the work."""
+        children = Path(f"/proc/{self.life.pid}/task/{self.life.pid}/children").read_text()
+        return set(map(int, children.split()))
+
+    def reload(self) -> set[int]:
+        """Have it read its configuration again; return the workers that are to go."""
+        old = self.workers()
+        self.life.signal(self._reload_signal())
+        wait_for(lambda: self.workers() - old, f"{self.name} has new workers")
+        return old
+
+    def close(self) -> None:
+        """End it, if it was started."""
+        if self._life is not None:
+            self._life.close()
+        self._port.close()
+
+    def _listens(self) -> bool:
+        assert self.life.status is None, self.text()
+        try:
+            connect(self.url, seconds=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+class Nginx(Balancer):
+    """nginx."""
+
+    name = "nginx"
+    config = "nginx.conf"
+
+    def command(self, *arguments: str) -> list[str]:
+        options = ["-p", str(self.root), "-c", str(self.path), "-e", str(self.root / "start.log")]
+        return [self._program, *options, *(arguments or ("-g", "daemon off;"))]
+
+    def _places(self, address: str) -> Mapping[str, str]:
+        user = pwd.getpwuid(os.getuid())
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        paths = " ".join(f"{kind}_temp_path {self.root / kind};" for kind in kinds)
+        return {
+            "user www-data;": f"user {user.pw_name};",
+            "/run/nginx.pid": str(self.root / "nginx.pid"),
+            "/var/log/nginx/": f"{self.root}/",
+            "http {": f"http {{ {paths}",
+            "listen 443 ssl;": f"listen {address} ssl;",
+            "listen [::]:443 ssl;": "",
+            "/etc/nginx/tls/hooks.example.net.crt": str(self.root / "tls.pem"),
+            "/etc/nginx/tls/hooks.example.net.key": str(self.root / "tls.pem"),
+        }
+
+    def _reload_signal(self) -> int:
+        return signal.SIGHUP
+
+
+class Haproxy(Balancer):
+    """HAProxy, a master and its worker."""
+
+    name = "haproxy"
+    config = "haproxy.cfg"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [self._program, "-f", str(self.path), *(arguments or ("-W",))]
+
+    def _places(self, address: str) -> Mapping[str, str]:
+        return {
+            "user haproxy": "",
+            "group haproxy": "",
+            "bind :443": f"bind {address}",
+            "/etc/haproxy/tls/hooks.example.net.pem": str(self.root / "tls.pem"),
+        }
+
+    def _reload_signal(self) -> int:
+        return signal.SIGUSR2
+
+
+BALANCERS: Mapping[str, type[Balancer]] = {kind.name: kind for kind in (Nginx, Haproxy)}
+
+
+class Cluster:
+    """Two receivers behind a balancer."""
+
+    def __init__(
+        self,
+        balancer: str,
+        root: Path,
+        settings: Mapping[str, str],
+        *,
+        second: Mapping[str, str] | None = None,
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._stack = ExitStack()
+        self.receivers = []
+        ports = []
+        for number, own in enumerate(({}, second or {}), start=1):
+            port = Port()
+            self._stack.callback(port.close)
+            ports.append(port.address)
+            wanted = {
+                "RECEIVER_PORT": str(port.number),
+                "RECEIVER_INSTANCE": f"instance-{number}",
+            }
+            receiver = Receiver(root / f"instance-{number}", {**wanted, **settings, **own})
+            self.receivers.append(self._stack.enter_context(receiver))
+        self.balancer = BALANCERS[balancer](root / balancer, ports, changes)
+        self._stack.callback(self.balancer.close)
+
+    @property
+    def token(self) -> str:
+        """The token of both receivers."""
+        return self.receivers[0].token
+
+    @property
+    def url_or_none(self) -> str:
+        """Where callbacks go: always to the balancer."""
+        return self.balancer.url
+
+    def request(
+        self, method: str, target: str, body: bytes = b"", headers: Headers = ()
+    ) -> Answer:
+        """Make one request to the balancer."""
+        return request(self.balancer.url, method, target, body, headers, tls=self.balancer.tls)
+
+    def __enter__(self) -> Self:
+        try:
+            for receiver in self.receivers:
+                receiver.launch()
+            for receiver in self.receivers:
+                receiver.wait_until_serving()
+            self.balancer.start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._stack.close()
