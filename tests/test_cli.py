@@ -228,6 +228,29 @@ def test_all_checks_pass_on_the_embedded_default(receiver: Command) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variables", "good", "said"),
+    [
+        (
+            {"FORWARD_URL": "https://example.com/hook/s3cr3t"},
+            True,
+            "https://example.com, not signed",
+        ),
+        ({"FORWARD_URL": "ftp://example.com/s3cr3t"}, False, "must begin with http"),
+        ({"FORWARD_URL": "http://h/", "REPLAY_SECRET": "whsec_s3cr3t"}, False, "REPLAY_SECRET"),
+    ],
+)
+def test_where_it_forwards_to_is_checked_and_not_shown(
+    receiver: Command, variables: dict[str, str], good: bool, said: str
+) -> None:
+    checked = receiver("check", "--output", "json", TOKENS=TOKEN, **variables)
+    (forward,) = (row for row in checked.rows if row["check"] == "forward")
+    assert ("ok" if good else "FAILED") == forward["result"]
+    assert said in forward["detail"]
+    assert "s3cr3t" not in checked.out + checked.err
+    assert (0 if good else 3) == checked.status
+
+
+@pytest.mark.parametrize(
     ("name", "variables", "status"),
     [
         ("tokens", {"HOST": "0.0.0.0"}, 3),

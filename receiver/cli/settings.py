@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from receiver import config, disk, spool
 from receiver.cli.output import output_option, print_rows
-from receiver.errors import ReceiverError
+from receiver.errors import ReceiverError, SettingsError
 from receiver.providers import PROVIDERS
-from receiver.service import parts, reconciling
+from receiver.replay import Form
+from receiver.service import forwarding, parts, reconciling
 from receiver.store import Check
 
 
@@ -94,8 +95,23 @@ def _checks(settings: config.Settings) -> Iterator[Check]:
     if spooling.good:
         yield _check_disk(settings)
     yield _check_clock()
+    yield from _check_sending(settings)
     yield from parts.store_of(settings).checks()
     yield from reconciling.checks(settings)
+
+
+def _check_sending(settings: config.Settings) -> Iterator[Check]:
+    """Look at where and how `forward` and `replay` send; nothing is sent."""
+    try:
+        signed = "signed" if forwarding.signer_of(settings) else "not signed"
+        if settings.forward_url is None:
+            return
+        origin = Form(settings.forward_url.get_secret_value()).origin
+    except SettingsError as exc:
+        mend = "correct RECEIVER_FORWARD_URL or RECEIVER_REPLAY_SECRET"
+        yield Check("forward", False, str(exc), mend, refused=True)
+    else:
+        yield Check("forward", True, f"to {origin}, {signed}")
 
 
 def _check_tokens(settings: config.Settings) -> Check:
