@@ -53,12 +53,10 @@ def forward(
         if settings.forward_url is None:
             raise SettingsError("give --to URL, or set RECEIVER_FORWARD_URL")
         url = settings.forward_url.get_secret_value()
-    settings = settings.model_copy(
-        update={
-            "forward_concurrency": concurrency,
-            "forward_gzip": gzip or settings.forward_gzip,
-        }
-    )
+    source = click.get_current_context().get_parameter_source("concurrency")
+    if source is not click.core.ParameterSource.DEFAULT:
+        settings = settings.model_copy(update={"forward_concurrency": concurrency})
+    settings = settings.model_copy(update={"forward_gzip": gzip or settings.forward_gzip})
     forwarding = Forwarding(
         settings,
         store_of(settings),

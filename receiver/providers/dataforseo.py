@@ -112,8 +112,8 @@ def _postback(read: _Body, task_id: str | None, tag: str | None) -> Recognised:
     task = read.tasks[0]
     try:
         data = _DATA.decode(task.data)
-    except msgspec.MsgspecError:
-        data = _Data()  # `data` repeats what was posted, so its types are the user's
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        data = _Data()  # `data` repeats what was posted, so its types and bytes are the user's
     task_id = _text(task.id) or task_id
     # The datatype is part of the key: one task can be delivered as regular, advanced and html.
     key = f"{task_id}:{data.postback_data}" if task_id and data.postback_data else task_id

@@ -232,7 +232,10 @@ def _rows(reply: Reply) -> list[Mapping[str, Any]]:
     for task in _envelope(reply).tasks or ():
         if task.status_code is not None and not 20000 <= task.status_code < 30000:
             raise ProviderError(f"the API answered {task.status_code} {task.status_message or ''}")
-        result = msgspec.json.decode(task.result)
+        try:
+            result = msgspec.json.decode(task.result)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise ProviderError("the API answered a result that is not JSON") from exc
         if not isinstance(result, list | None):
             raise ProviderError("the API answered a result of an unknown shape")
         rows.extend(row for row in result or () if isinstance(row, dict))
@@ -291,7 +294,7 @@ def _state(code: int) -> State:
 def _wanted(task: _Task) -> str | None:
     try:
         data = msgspec.json.decode(task.data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     wanted = data.get("postback_data") if isinstance(data, dict) else None
     return wanted if isinstance(wanted, str) else None

@@ -55,6 +55,7 @@ class Counts:
 class Job:
     """A job file, held by one process at a time.  Use as a context manager, from one thread.
 
+    One that was made and never begun is removed again.
     Raises `SettingsError` for a name that cannot be one or a job that is running, `StoreError`
     where the file cannot be used.
     """
@@ -72,6 +73,7 @@ class Job:
             raise StoreError(f"cannot use the job file {self.path}: {exc.strerror}") from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._stays = self.path.exists()
             self._database = _connect(self.path)
         except BlockingIOError:
             os.close(self._lock)
@@ -88,6 +90,8 @@ class Job:
         traceback: TracebackType | None,
     ) -> None:
         self._database.close()
+        if not self._stays:
+            self.path.unlink(missing_ok=True)
         os.close(self._lock)
 
     def asked(self) -> dict[str, Any] | None:
@@ -99,6 +103,7 @@ class Job:
         """Write down what a new job is asked for."""
         with _telling(self.path), self._database:
             self._database.execute("INSERT INTO asked VALUES (?)", (orjson.dumps(what).decode(),))
+        self._stays = True
 
     def unconfirmed(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries that the target has not confirmed; in any one thread."""
@@ -129,11 +134,9 @@ class Job:
 
 
 def check_name(name: str) -> str:
-    """Return a job's name.  Raises `SettingsError` if it cannot be one."""
+    """Return a name that fits a file and a key.  Raises `SettingsError` if it does not."""
     if not _NAME.match(name):
-        raise SettingsError(
-            "a job's name is 1 to 100 of A-Z a-z 0-9 . _ -, not beginning with . _ -"
-        )
+        raise SettingsError("a name is 1 to 100 of A-Z a-z 0-9 . _ -, not beginning with . _ -")
     return name
 
 

@@ -8,6 +8,7 @@ from receiver import clock, metrics
 from receiver.config import Settings
 from receiver.errors import LeaseHeld, SettingsError
 from receiver.replay import Form, Forwarder, Sender
+from receiver.replay.job import check_name
 from receiver.service.reconciling import Repeat
 from receiver.signature import Signer
 from receiver.store import Store
@@ -34,7 +35,7 @@ def signer_of(settings: Settings) -> Signer | None:
 class Forwarding:
     """Forwards to one target, whenever this instance holds the lease.
 
-    Raises `SettingsError` where URL or secret cannot be used.
+    Raises `SettingsError` where URL, secret or name cannot be used.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Forwarding:
         self._store = store
         self._form = Form(url, gzip=settings.forward_gzip, marked=False)
         self._signer = signer_of(settings)
-        self._name = name
+        self._name = check_name(name)
         self._since_us = since_us
         self._rate = rate
         # Ids differ from pass to pass, so that a lease that was lost is not taken for ours.

@@ -60,6 +60,9 @@ def _numbers(ctx: object, parameter: object, value: str) -> tuple[int, ...]:
 )
 @click.option("--callbacks", type=click.IntRange(1), default=10_000, help="Callbacks to ship.")
 @click.option(
+    "--entries", type=click.IntRange(1000), default=10_000_000, help="Entries to find in."
+)
+@click.option(
     "--s3-seconds", type=click.IntRange(1), default=25, help="How long S3 requests are counted."
 )
 @click.option(
@@ -81,6 +84,7 @@ def main(
     connections: tuple[int, ...],
     rows: tuple[str, ...],
     callbacks: int,
+    entries: int,
     s3_seconds: int,
     disk: Path | None,
     output: Path,
@@ -98,6 +102,7 @@ def main(
         connections=connections,
         rows=frozenset(rows),
         callbacks=callbacks,
+        entries=entries,
         s3_seconds=s3_seconds,
         quick=quick,
     )
@@ -127,6 +132,7 @@ class _Bench:
         connections: tuple[int, ...],
         rows: frozenset[str],
         callbacks: int,
+        entries: int,
         s3_seconds: int,
         quick: bool,
     ) -> None:
@@ -136,6 +142,7 @@ class _Bench:
         self._connections = connections
         self._rows = rows
         self._callbacks = callbacks
+        self._entries = entries
         self._s3_seconds = s3_seconds
         self._began = time.monotonic()
 
@@ -249,6 +256,7 @@ class _Bench:
             stub=stub,
             pairs=self._pairs,
             seconds=self._seconds,
+            entries=self._entries,
             quick=self._quick,
             progress=self._progress,
         )

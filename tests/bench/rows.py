@@ -30,6 +30,8 @@ class Asked:
     stub: Program
     pairs: int
     seconds: int
+    # In the catalog that is looked into.
+    entries: int
     # Little of everything, to see that it works.
     quick: bool
     progress: Callable[[str], None]
@@ -40,10 +42,12 @@ Measure = Callable[[Asked], list[Figure]]
 
 def rows() -> Mapping[str, Measure]:
     """Return the rows by name; imported late, for each brings what only it needs."""
-    from tests.bench import archive_ack, reading
+    from tests.bench import archive_ack, catalog, reading
 
     return {
         "archive-ack": archive_ack.measure,
         "verify": reading.measure_verify,
         "export": reading.measure_export,
+        "find": catalog.measure_find,
+        "sync": catalog.measure_sync,
     }

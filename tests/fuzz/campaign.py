@@ -35,6 +35,8 @@ SETTINGS = {
 }
 # What memory may grow by after the warm-up: caches, and heaps that were cut into pieces.
 MEMORY_GROWTH_BYTES_MAX = 32 << 20
+# Of the spool and the shipping, which open and close some at any time.
+_FILES_SPARE = 8
 _CONNECTIONS = 32
 _WARM_UP = 0.2
 # A server that wants more, or has nothing to say, is not waited for.
@@ -164,7 +166,7 @@ class Campaign:
         assert after is not None
         if before.processes != after.processes:
             self._say(f"processes were replaced: {before.processes}, {after.processes}")
-        if after.open_files > before.open_files:
+        if after.open_files > before.open_files + _FILES_SPARE:
             self._say(f"open files: {before.open_files} before, {after.open_files} after")
         if after.memory_bytes - before.memory_bytes > MEMORY_GROWTH_BYTES_MAX:
             self._say(f"memory: {before.memory_bytes} before, {after.memory_bytes} after")
@@ -277,12 +279,17 @@ def _difference(line: dict[str, Any], request: Request, token: str) -> str | Non
     target = request.target.replace(token, "***")
     if target.startswith("/") and "#" not in target and line["target"] != target:
         return f"archived with the target {line['target'][:300]}"
-    headers = [[name, value.replace(token, "***")] for name, value in request.headers]
+    headers = [(name, _meant(name, value.replace(token, "***"))) for name, value in request.headers]
     # Trailers are kept behind the headers, and the white space behind values.
-    kept = [[name, value.strip(" \t")] for name, value in line["headers"][: len(headers)]]
+    kept = [(name, _meant(name, value)) for name, value in line["headers"][: len(headers)]]
     if kept != headers:
         return f"archived with the headers {str(line['headers'])[:300]}"
     return None
+
+
+def _meant(name: str, value: str) -> str:
+    """Return a value without what the reference leaves out: white space, and case of a coding."""
+    return value.strip(" \t").lower() if name == "transfer-encoding" else value.strip(" \t")
 
 
 def _resident_bytes(pid: int) -> int:

@@ -167,9 +167,9 @@ def test_a_name_is_a_file(tmp_path: Path, name: str) -> None:
     "name", ["", ".", "..", "../x", "a/b", "-x", ".hidden", "x" * 101, "a b", "a\n", "ü", "a\x00"]
 )
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="a job's name is"):
+    with pytest.raises(SettingsError, match="a name is 1 to 100"):
         Job(tmp_path, name)
-    with pytest.raises(SettingsError, match="a job's name is"):
+    with pytest.raises(SettingsError, match="a name is 1 to 100"):
         job.look(tmp_path, name)
 
 

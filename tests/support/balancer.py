@@ -10,9 +10,11 @@ keep files; each such change must hit, or the test would run with something else
 
 import os
 import pwd
+import re
 import signal
 import socket
 import ssl
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,6 +30,7 @@ from tests.support.wait import wait_for
 
 _PLACEHOLDERS = ("10.0.0.11:8000", "10.0.0.12:8000")
 _START_SECONDS = 10.0
+_COMPLAINT = re.compile(r"\[(warn|error|crit|alert|emerg)\]", re.IGNORECASE)
 
 
 def changed(text: str, changes: Mapping[str, str]) -> str:
@@ -62,8 +65,8 @@ class Balancer(ABC):
     """A load balancer's processes, from start to end."""
 
     name: str
-    # What is in the configuration for each of the two.
     config: str
+    check_option: str
 
     def __init__(
         self, root: Path, instances: Sequence[str], changes: Mapping[str, str] | None = None
@@ -110,6 +113,17 @@ class Balancer(ABC):
         files = (path.read_text() for path in sorted(self.root.glob("*.log")))
         return "\n".join([*files, self.life.text()])
 
+    def check(self) -> tuple[int, list[str]]:
+        """Have it check its configuration; return the exit status, and what it complains of."""
+        done = subprocess.run(
+            self.command(self.check_option), capture_output=True, text=True, check=False
+        )
+        lines = (done.stdout + done.stderr).splitlines()
+        # Without being root nginx ignores the user, and says so.
+        return done.returncode, [
+            line for line in lines if _COMPLAINT.search(line) and 'the "user" directive' not in line
+        ]
+
     def start(self) -> None:
         """Start it and wait until it listens."""
         self._life = Life(self.command(), cwd=self.root, environ=os.environ)
@@ -147,6 +161,7 @@ class Nginx(Balancer):
 
     name = "nginx"
     config = "nginx.conf"
+    check_option = "-t"
 
     def command(self, *arguments: str) -> list[str]:
         options = ["-p", str(self.root), "-c", str(self.path), "-e", str(self.root / "start.log")]
@@ -176,6 +191,7 @@ class Haproxy(Balancer):
 
     name = "haproxy"
     config = "haproxy.cfg"
+    check_option = "-c"
 
     def command(self, *arguments: str) -> list[str]:
         return [self._program, "-f", str(self.path), *(arguments or ("-W",))]
@@ -233,11 +249,23 @@ class Cluster:
         """Where callbacks go: always to the balancer."""
         return self.balancer.url
 
-    def request(
-        self, method: str, target: str, body: bytes = b"", headers: Headers = ()
-    ) -> Answer:
+    def request(self, method: str, target: str, body: bytes = b"", headers: Headers = ()) -> Answer:
         """Make one request to the balancer."""
         return request(self.balancer.url, method, target, body, headers, tls=self.balancer.tls)
+
+    def end(self) -> None:
+        """End both receivers, as fast as they can without leaving anything in their spools.
+
+        What the balancer logged must not hold the token.
+        """
+        assert self.token not in self.balancer.text()
+        for receiver in self.receivers:
+            receiver.life.signal(signal.SIGTERM)
+            receiver.life.signal(signal.SIGTERM)  # no waiting for a balancer
+        for receiver in self.receivers:
+            assert receiver.life.wait() == 0
+            receiver.life.wait_for_all()
+            assert [] == receiver.spooled()
 
     def __enter__(self) -> Self:
         try:

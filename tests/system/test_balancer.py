@@ -1,0 +1,212 @@
+"""Two instances behind nginx and behind HAProxy, as `infra/` configures them, counted at the client.
+
+Senders speak TLS to the balancer; the instances ship to one bucket.  Where a balancer may send a
+callback to a second instance, the archive may hold it twice; it must never lack one.
+"""
+
+import contextlib
+import dataclasses
+import signal
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.balancer import BALANCERS, Cluster
+from tests.support.http import Answer, connection_to, exchange
+from tests.support.oracle import Ledger, Load, read_lines, verify
+from tests.support.relay import Relay
+from tests.support.samples import Sample, Samples
+from tests.support.wait import wait_for
+from tests.system.conftest import Place
+
+pytestmark = [pytest.mark.system, pytest.mark.parametrize("balancer", BALANCERS)]
+
+_BODY_BYTES_MAX = 64 << 20
+# HAProxy's tune.bufsize; what is larger it can send to one instance only.
+_BUFFER_BYTES = 128 << 10
+_DRAIN_SECONDS = 2
+
+
+def _load(cluster: Cluster, ledger: Ledger, seed: int, *, keeps_alive: bool = True) -> Load:
+    return Load(
+        cluster,
+        ledger,
+        seed=seed,
+        senders=4,
+        pause_seconds=0.01,
+        tls=cluster.balancer.tls,
+        looks=True,
+        keeps_alive=keeps_alive,
+    )
+
+
+def _wait_for_more(ledger: Ledger, count: int) -> None:
+    wanted = len(ledger.acknowledged) + count
+    wait_for(lambda: len(ledger.acknowledged) >= wanted, f"{count} more are acknowledged")
+
+
+def _wait_until_both_take(cluster: Cluster) -> None:
+    wait_for(lambda: all(it.spooled() for it in cluster.receivers), "both take callbacks")
+
+
+def test_the_configuration_is_valid(balancer: str, tmp_path: Path) -> None:
+    it = BALANCERS[balancer](tmp_path / balancer, ("127.0.0.1:9", "127.0.0.1:10"))
+    with contextlib.closing(it):
+        status, complaints = it.check()
+    assert (0, []) == (status, complaints)
+
+
+def test_instances_restart_one_after_the_other_unnoticed(
+    balancer: str, tmp_path: Path, far: Place
+) -> None:
+    ledger = Ledger()
+    settings = {**far.settings, "RECEIVER_DRAIN_SECONDS": str(_DRAIN_SECONDS)}
+    with Cluster(balancer, tmp_path, settings) as cluster:
+        with _load(cluster, ledger, seed=41) as load:
+            _wait_until_both_take(cluster)
+            for it in cluster.receivers:
+                assert 0 == it.terminate()
+                it.start()
+                wait_for(it.spooled, "the new one takes callbacks")
+        assert ({200}, {}) == (set(ledger.statuses), load.unanswered)
+        cluster.end()
+    verify(far.archive, ledger)
+
+
+def test_kill_9_of_an_instance_loses_nothing_that_was_acknowledged(
+    balancer: str, tmp_path: Path, far: Place
+) -> None:
+    ledger, samples = Ledger(), Samples(seed=42)
+    with Cluster(balancer, tmp_path, far.settings) as cluster, ThreadPoolExecutor() as pool:
+        gone = cluster.receivers[0]
+        # Requests that it has taken from the wire, and will never answer.
+        gone.life.signal_all(signal.SIGSTOP)
+        large = [_large(samples) for _ in range(2)]
+        answers = [
+            pool.submit(ledger.deliver, cluster.request, sample, token=cluster.token)
+            for sample in large
+        ]
+        wait_for(lambda: any(answer.done() for answer in answers), "the other takes one of two")
+        with _load(cluster, ledger, seed=43) as load:
+            wait_for(lambda: _kept_waiting(ledger), "requests wait for it")
+            gone.kill_all()
+            _wait_for_more(ledger, 100)
+            gone.start()
+            wait_for(gone.spooled, "the new one takes callbacks")
+        statuses = Counter(answer.result().status for answer in answers)
+        # HAProxy can send again only what fits in its buffer; what a provider is told is the truth.
+        assert statuses == ({200: 2} if balancer == "nginx" else {200: 1, 502: 1})
+        assert (ledger.statuses - statuses).keys() == {200}
+        assert {} == load.unanswered
+        cluster.end()
+    verify(far.archive, ledger, may_repeat=True)
+
+
+def _large(samples: Samples) -> Sample:
+    """Return a callback that fills no buffer of nginx, and more than one of HAProxy."""
+    sample = samples.webhook(signed=False)
+    content = sample.content + b" " * (_BUFFER_BYTES + 1)
+    return dataclasses.replace(sample, wire=content, content=content)
+
+
+def _kept_waiting(ledger: Ledger) -> bool:
+    """Tell whether a request gets no answer while forty others do."""
+    before = ledger.sent.keys() - set(ledger.acknowledged.values())
+    _wait_for_more(ledger, 40)
+    return len(before - set(ledger.acknowledged.values())) >= 3
+
+
+def test_the_balancer_reloads_while_s3_is_away_unnoticed(
+    balancer: str, tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Cluster(balancer, tmp_path, far.settings) as cluster:
+        with (
+            _load(cluster, ledger, seed=44) as load,
+            _load(cluster, ledger, seed=45, keeps_alive=False) as other_load,
+        ):
+            _wait_until_both_take(cluster)
+            relay.behave("hang")
+            for _ in range(5):
+                _wait_for_more(ledger, 30)
+                old = cluster.balancer.reload()
+                wait_for(lambda: not old & cluster.balancer.workers(), "the old ones are gone")
+            wait_for(
+                lambda: all(len(it.spooled()) > 4 for it in cluster.receivers), "segments wait"
+            )
+            assert [200, 200] == [it.readiness() for it in cluster.receivers]
+            relay.behave("pass")
+        assert {200} == set(ledger.statuses)
+        assert {} == load.unanswered == other_load.unanswered
+        cluster.end()
+    verify(far.archive, ledger)
+
+
+class _Refusals(Ledger):
+    """Also notes what was refused: answer and size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[tuple[int, int]] = []
+
+    def settle(self, sample: Sample, answer: Answer) -> None:
+        """Note the answer to a sample."""
+        super().settle(sample, answer)
+        if answer.status != 200:
+            self.refused.append((answer.status, len(sample.wire)))
+
+
+def test_what_a_full_instance_refuses_the_other_takes(
+    balancer: str, tmp_path: Path, far: Place
+) -> None:
+    ledger = _Refusals()
+    full = {"RECEIVER_SPOOL_BYTES_MAX": "20000"}
+    with Cluster(balancer, tmp_path, far.settings, second=full) as cluster:
+        it = cluster.receivers[1]
+        with _load(cluster, ledger, seed=46) as load:
+            wait_for(lambda: it.metric("receiver_rejected_total") >= 50, "it refuses")
+            _wait_for_more(ledger, 100)
+        assert {} == load.unanswered
+        cluster.end()
+    if balancer == "haproxy":
+        # It can send again only what fits in its buffer.
+        assert {503} >= {status for status, _ in ledger.refused}
+        assert all(size > _BUFFER_BYTES for _, size in ledger.refused)
+    else:
+        assert [] == ledger.refused
+    verify(far.archive, ledger)
+
+
+def test_the_peer_is_who_called_the_balancer_and_not_who_he_says_he_is(
+    balancer: str, tmp_path: Path, far: Place
+) -> None:
+    claims = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
+    with Cluster(balancer, tmp_path, far.settings) as cluster:
+        target = cluster.receivers[0].path("diffbot", "notification")
+        caller = connection_to(cluster.balancer.url, tls=cluster.balancer.tls, source="127.0.0.2")
+        with contextlib.closing(caller):
+            assert 200 == exchange(caller, "POST", target, b"{}", claims).status
+        cluster.end()
+    [line] = read_lines(far.archive)
+    assert "127.0.0.2" == line["peer"]
+    headers = [(name, value) for name, value in line["headers"] if "forwarded" in name]
+    assert {("x-forwarded-for", "127.0.0.2"), ("x-forwarded-proto", "https")} == set(headers)
+
+
+def test_the_body_limit_is_the_receivers_own_and_probes_stay_inside(
+    balancer: str, tmp_path: Path, far: Place
+) -> None:
+    with Cluster(balancer, tmp_path, far.settings) as cluster:
+        target = cluster.receivers[0].path("diffbot", "notification")
+        body = b"{" + b" " * (_BODY_BYTES_MAX - 2) + b"}"
+        assert 200 == cluster.request("POST", target, body).status
+        too_large = {"Content-Length": str(_BODY_BYTES_MAX + 1)}
+        assert 413 == cluster.request("GET", target, headers=too_large).status
+        for probe in ("/readyz", "/healthz/", "/version", "/%72eadyz"):
+            assert 404 == cluster.request("GET", probe).status
+        assert 200 == cluster.receivers[0].readiness()
+        cluster.end()
+    [line] = read_lines(far.archive)
+    assert _BODY_BYTES_MAX == line["wire_bytes"]
