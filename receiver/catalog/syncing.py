@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 _INDEX = "index/"
 _AT_ONCE = 16
-_AHEAD = 2 * _AT_ONCE
+_AHEAD = 4 * _AT_ONCE
 # A page of a listing holds a thousand keys; some of them may be new.
 _STRETCH_KEYS = 900
 # What a transaction takes in: about 35,000 entries, or so many segments.

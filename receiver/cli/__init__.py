@@ -23,6 +23,7 @@ _COMMANDS = {
     "config": ("settings", "show_config"),
     "check": ("settings", "check"),
     "sweep": ("sweep", "sweep"),
+    "audit": ("audit", "audit"),
     "find": ("find", "find"),
     "show": ("show", "show"),
     "export": ("export", "export"),

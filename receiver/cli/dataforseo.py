@@ -146,7 +146,7 @@ def _add_errors(group: click.Group, provider: str) -> None:
         now = datetime.now(UTC)
         # Clocks differ, and the provider refuses what is a second older than its window.
         span = (now - timedelta(hours=hours) + timedelta(minutes=5), now + timedelta(minutes=5))
-        since, until = (moment.strftime("%Y-%m-%d %H:%M:%S +00:00") for moment in span)
+        since, until = map(dataforseo_api.write_time, span)
         rows = [
             row
             for api in names

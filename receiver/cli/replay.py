@@ -124,14 +124,17 @@ def _plan(
 ) -> dict[str, Any]:
     """Return how much there is to send, and about how long that takes."""
     size = selection.size(catalog)
-    confirmed = opened.counts().confirmed if opened is not None and not selection.ids else 0
-    left = max(0, size.callbacks - confirmed)
+    left = size.callbacks
+    if opened is not None and selection.ids:
+        left = sum(1 for _ in opened.unconfirmed(selection.entries(catalog)))
+    elif opened is not None:
+        left = max(0, left - opened.counts().confirmed)
     rate = sending["concurrency"] / _ANSWER_SECONDS
     if sending["rate"] is not None:
         rate = min(rate, sending["rate"])
     return {
         "callbacks": left,
-        "confirmed_before": confirmed,
+        "confirmed_before": size.callbacks - left,
         "bytes": size.bytes,
         "estimated_seconds": round(left / rate, 1),
     }

@@ -7,6 +7,7 @@ Success is judged by `tasks[].status_code`, never by HTTP: nearly everything is 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, Conversation, Reply, Verdict
 
 LIST_MAX = 1000
+_TIME = "%Y-%m-%d %H:%M:%S +00:00"
 RESEND_MAX = 100
 FORCE_STOP_MAX = 1000
 
@@ -151,6 +153,28 @@ def errors(
             return found
 
 
+def id_list(api: str, *, since: str, until: str) -> Conversation[list[Mapping[str, Any]]]:
+    """List an API's tasks of at most a month with what they were posted with, all pages.
+
+    Unfinished, failed and live ones are among them (docs.dataforseo.com/v3/serp/id_list).
+    """
+    found: list[Mapping[str, Any]] = []
+    while True:
+        query = {
+            "limit": LIST_MAX,
+            "offset": len(found),
+            "sort": "asc",
+            "include_metadata": True,
+            "datetime_from": since,
+            "datetime_to": until,
+        }
+        reply = yield Call(path=f"/v3/{api}/id_list", method="POST", json=[query], family="id_list")
+        rows = _rows(reply)
+        found.extend(rows)
+        if len(rows) < LIST_MAX:
+            return found
+
+
 def webhook_resend(ids: Sequence[str]) -> Conversation[dict[str, str]]:
     """Ask for the webhooks of at most a hundred tasks again; return what was said of each."""
     return (yield from _each("/v3/appendix/webhook_resend", ids, most=RESEND_MAX))
@@ -172,6 +196,21 @@ def user_data() -> Conversation[Mapping[str, Any]]:
     reply = yield Call(path="/v3/appendix/user_data")
     rows = _rows(reply)
     return rows[0] if rows else {}
+
+
+def write_time(moment: datetime) -> str:
+    """Return a moment in UTC as the API writes it."""
+    return moment.strftime(_TIME)
+
+
+def read_time(text: object) -> datetime | None:
+    """Return the moment of a text of the API, None for what is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None
 
 
 def batches(ids: Iterable[str], most: int) -> Iterator[list[str]]:

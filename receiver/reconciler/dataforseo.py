@@ -148,7 +148,7 @@ class DataForSeoSweep:
         told = await session.held(ids, kinds=("pingback",))
         wanted = []
         for task in ready:
-            posted = _read_time(task.posted_at)
+            posted = api.read_time(task.posted_at)
             if not self._ours(task):
                 report.foreign += 1
             elif task.task_id in self.lost:
@@ -178,7 +178,7 @@ class DataForSeoSweep:
         for task_id, row in failures.items():
             if task_id in held or (task_id in told and row.get("function") == "pingback_url"):
                 continue
-            failed_at = _read_time(row.get("datetime"))
+            failed_at = api.read_time(row.get("datetime"))
             waited = failed_at is None or failed_at < now - grace
             asked = self.resent.get(task_id)
             again = asked is None or asked < now - _RESEND_AGAIN
@@ -229,10 +229,10 @@ class _Fetch:
 async def _errors(session: Session, name: str, function: str) -> Sequence[Mapping[str, Any]]:
     """Return an API's failed deliveries; none, and an alarm, where there is no such list."""
     now = datetime.now(UTC)
-    until = _api_time(now + timedelta(minutes=5))
+    until = api.write_time(now + timedelta(minutes=5))
     refusal: ProviderError | None = None
     for days in _ERROR_DAYS:
-        since = _api_time(now - timedelta(days=days) + timedelta(minutes=5))
+        since = api.write_time(now - timedelta(days=days) + timedelta(minutes=5))
         try:
             return await session.caller.hold(api.errors(name, function, since=since, until=until))
         except ProviderError as exc:
@@ -272,7 +272,7 @@ def _wanted(
 
 
 def _missing(task_id: str, row: Mapping[str, Any]) -> Wanted:
-    failed_at = _read_time(row.get("datetime"))
+    failed_at = api.read_time(row.get("datetime"))
     return Wanted(
         task_id=task_id,
         path="/v3/appendix/webhook_resend",
@@ -287,16 +287,3 @@ def _why(failure: Mapping[str, Any] | None) -> str | None:
         return None
     code, seconds = failure.get("http_code"), failure.get("http_time")
     return f"{failure.get('function')}: HTTP {code} after {seconds} s at {failure.get('datetime')}"
-
-
-def _api_time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S +00:00")
-
-
-def _read_time(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S %z")
-    except ValueError:
-        return None

@@ -84,15 +84,15 @@ def caller_of(settings: Settings, provider: str, *, watched: bool = True) -> Cal
 
 def sweep_of(settings: Settings, provider: str) -> Sweep:
     """Return a provider's sweep; it remembers what it did, so keep it from pass to pass."""
-    own_urls = _own_urls(settings, provider)
+    ours = own_urls(settings, provider)
     if provider == "diffbot":
-        return DiffbotSweep(own_urls=own_urls, grace_seconds=settings.sweep_grace_seconds)
+        return DiffbotSweep(own_urls=ours, grace_seconds=settings.sweep_grace_seconds)
     if provider == "outscraper":
         return OutscraperSweep(grace_seconds=settings.sweep_grace_seconds)
     return DataForSeoSweep(
         families=getattr(settings, f"{provider}_families"),
         tags=getattr(settings, f"{provider}_tags"),
-        own_urls=own_urls,
+        own_urls=ours,
         grace_seconds=settings.sweep_grace_seconds,
     )
 
@@ -216,7 +216,7 @@ def _credentials(
     return {"Authorization": f"Basic {pair}"}, {}
 
 
-def _own_urls(settings: Settings, provider: str) -> list[str]:
+def own_urls(settings: Settings, provider: str) -> list[str]:
     """Return the pieces by which a registered URL is known to be ours: path and token."""
     return [
         f"/{provider}/{entrance.kind}/{token}"

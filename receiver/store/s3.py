@@ -227,7 +227,8 @@ class S3Store:
         except (botocore.exceptions.BotoCoreError, ValueError) as exc:
             mend = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
             raise SettingsError(f"S3: {exc}; {mend}") from exc
-        client.meta.events.register("before-parse.s3.ListObjectsV2", pages.take_contents)
+        # The star puts it before a handler of botocore's own that would parse all of an answer.
+        client.meta.events.register("before-parse.*.ListObjectsV2", pages.take_contents)
         return client
 
     def _error(self, exc: Exception, what: str) -> StoreError:

@@ -23,7 +23,8 @@ from typing import Self
 
 import trustme
 
-from tests.support.http import Answer, Headers, address_of, connect, request
+from tests.support.http import Answer, Headers, connect, request
+from tests.support.relay import Relay
 from tests.support.server import Life, Receiver
 from tests.support.tools import ROOT, needs
 from tests.support.wait import wait_for
@@ -134,12 +135,12 @@ class Balancer(ABC):
         children = Path(f"/proc/{self.life.pid}/task/{self.life.pid}/children").read_text()
         return set(map(int, children.split()))
 
-    def reload(self) -> set[int]:
-        """Have it read its configuration again; return the workers that are to go."""
+    def reload(self) -> None:
+        """Have it read its configuration again; wait until new workers have replaced the old."""
         old = self.workers()
         self.life.signal(self._reload_signal())
         wait_for(lambda: self.workers() - old, f"{self.name} has new workers")
-        return old
+        wait_for(lambda: not self.workers() & old, f"the old workers of {self.name} are gone")
 
     def close(self) -> None:
         """End it, if it was started."""
@@ -212,7 +213,10 @@ BALANCERS: Mapping[str, type[Balancer]] = {kind.name: kind for kind in (Nginx, H
 
 
 class Cluster:
-    """Two receivers behind a balancer."""
+    """Two receivers behind a balancer.
+
+    With ``wire_seconds``, what a receiver says reaches the balancer so much later.
+    """
 
     def __init__(
         self,
@@ -222,22 +226,30 @@ class Cluster:
         *,
         second: Mapping[str, str] | None = None,
         changes: Mapping[str, str] | None = None,
+        wire_seconds: float = 0.0,
     ) -> None:
         self._stack = ExitStack()
         self.receivers = []
-        ports = []
+        addresses = []
         for number, own in enumerate(({}, second or {}), start=1):
             port = Port()
             self._stack.callback(port.close)
-            ports.append(port.address)
+            addresses.append(self._wire(port, wire_seconds))
             wanted = {
                 "RECEIVER_PORT": str(port.number),
                 "RECEIVER_INSTANCE": f"instance-{number}",
             }
             receiver = Receiver(root / f"instance-{number}", {**wanted, **settings, **own})
             self.receivers.append(self._stack.enter_context(receiver))
-        self.balancer = BALANCERS[balancer](root / balancer, ports, changes)
+        self.balancer = BALANCERS[balancer](root / balancer, addresses, changes)
         self._stack.callback(self.balancer.close)
+
+    def _wire(self, port: Port, seconds: float) -> str:
+        """Return the address at which the balancer reaches a receiver."""
+        if not seconds:
+            return port.address
+        wire = self._stack.enter_context(Relay(("127.0.0.1", port.number), delay_seconds=seconds))
+        return "{}:{}".format(*wire.address)
 
     @property
     def token(self) -> str:
@@ -259,13 +271,16 @@ class Cluster:
         What the balancer logged must not hold the token.
         """
         assert self.token not in self.balancer.text()
-        for receiver in self.receivers:
-            receiver.life.signal(signal.SIGTERM)
-            receiver.life.signal(signal.SIGTERM)  # no waiting for a balancer
-        for receiver in self.receivers:
-            assert receiver.life.wait() == 0
-            receiver.life.wait_for_all()
-            assert [] == receiver.spooled()
+        lives = [receiver.life for receiver in self.receivers]
+        for life in lives:
+            life.signal(signal.SIGTERM)
+        for life in lives:
+            wait_for(lambda life=life: life.logged("stopping"), "it stops")  # type: ignore[misc]
+            life.signal(signal.SIGTERM)  # no waiting for a balancer
+        for life in lives:
+            assert life.wait() == 0
+            life.wait_for_all()
+        assert [] == [path for receiver in self.receivers for path in receiver.spooled()]
 
     def __enter__(self) -> Self:
         try:

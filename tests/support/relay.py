@@ -8,6 +8,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
@@ -40,11 +41,13 @@ _SLOW_DOWN = (
 class Relay:
     """Listens on 127.0.0.1 at a port of its own and passes connections on to ``upstream``.
 
-    ``met`` counts, for each behaviour, the connections that met it (`refuse` meets none).
+    ``met`` counts, for each behaviour, the connections that met it (`refuse` meets none).  What
+    comes back arrives ``delay_seconds`` later, the end of a connection too, as over a long wire.
     """
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(self, upstream: tuple[str, int], *, delay_seconds: float = 0.0) -> None:
         self._upstream = upstream
+        self._delay_seconds = delay_seconds
         self._guard = threading.Lock()
         self._behaviour: Behaviour = "pass"
         self._open: set[socket.socket] = set()
@@ -154,7 +157,9 @@ class Relay:
         with self._guard:
             self._open.add(upstream)
         answering = threading.Thread(
-            target=_answer, args=(upstream, client, behaviour), daemon=True
+            target=_answer,
+            args=(upstream, client, behaviour, self._delay_seconds),
+            daemon=True,
         )
         answering.start()
         try:
@@ -201,13 +206,17 @@ def _read_at_least(client: socket.socket, count: int) -> bytes:
     return received
 
 
-def _answer(upstream: socket.socket, client: socket.socket, behaviour: Behaviour) -> None:
+def _answer(
+    upstream: socket.socket, client: socket.socket, behaviour: Behaviour, delay_seconds: float
+) -> None:
     try:
         if behaviour == "fail_after":
             _pass_interim_answers(upstream, client)
         else:
             while chunk := upstream.recv(_CHUNK_BYTES):
+                time.sleep(delay_seconds)
                 client.sendall(chunk)
+        time.sleep(delay_seconds)
     except OSError:
         pass  # as in `Relay._converse`
     finally:

@@ -1,4 +1,4 @@
-"""Two instances behind nginx and behind HAProxy, as `infra/` configures them, counted at the client.
+"""Two instances behind nginx and HAProxy, as `infra/` configures them, counted at the client.
 
 Senders speak TLS to the balancer; the instances ship to one bucket.  Where a balancer may send a
 callback to a second instance, the archive may hold it twice; it must never lack one.
@@ -34,8 +34,8 @@ def _load(cluster: Cluster, ledger: Ledger, seed: int, *, keeps_alive: bool = Tr
         cluster,
         ledger,
         seed=seed,
-        senders=4,
-        pause_seconds=0.01,
+        senders=3,
+        pause_seconds=0.02,
         tls=cluster.balancer.tls,
         looks=True,
         keeps_alive=keeps_alive,
@@ -112,10 +112,10 @@ def _large(samples: Samples) -> Sample:
 
 
 def _kept_waiting(ledger: Ledger) -> bool:
-    """Tell whether a request gets no answer while forty others do."""
+    """Tell whether requests get no answer while forty others do, and not the large one alone."""
     before = ledger.sent.keys() - set(ledger.acknowledged.values())
     _wait_for_more(ledger, 40)
-    return len(before - set(ledger.acknowledged.values())) >= 3
+    return len(before - set(ledger.acknowledged.values())) >= 2
 
 
 def test_the_balancer_reloads_while_s3_is_away_unnoticed(
@@ -131,8 +131,7 @@ def test_the_balancer_reloads_while_s3_is_away_unnoticed(
             relay.behave("hang")
             for _ in range(5):
                 _wait_for_more(ledger, 30)
-                old = cluster.balancer.reload()
-                wait_for(lambda: not old & cluster.balancer.workers(), "the old ones are gone")
+                cluster.balancer.reload()
             wait_for(
                 lambda: all(len(it.spooled()) > 4 for it in cluster.receivers), "segments wait"
             )
@@ -179,34 +178,23 @@ def test_what_a_full_instance_refuses_the_other_takes(
     verify(far.archive, ledger)
 
 
-def test_the_peer_is_who_called_the_balancer_and_not_who_he_says_he_is(
-    balancer: str, tmp_path: Path, far: Place
-) -> None:
+def test_the_door_is_the_receivers_own(balancer: str, tmp_path: Path, far: Place) -> None:
     claims = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
     with Cluster(balancer, tmp_path, far.settings) as cluster:
         target = cluster.receivers[0].path("diffbot", "notification")
         caller = connection_to(cluster.balancer.url, tls=cluster.balancer.tls, source="127.0.0.2")
         with contextlib.closing(caller):
-            assert 200 == exchange(caller, "POST", target, b"{}", claims).status
-        cluster.end()
-    [line] = read_lines(far.archive)
-    assert "127.0.0.2" == line["peer"]
-    headers = [(name, value) for name, value in line["headers"] if "forwarded" in name]
-    assert {("x-forwarded-for", "127.0.0.2"), ("x-forwarded-proto", "https")} == set(headers)
-
-
-def test_the_body_limit_is_the_receivers_own_and_probes_stay_inside(
-    balancer: str, tmp_path: Path, far: Place
-) -> None:
-    with Cluster(balancer, tmp_path, far.settings) as cluster:
-        target = cluster.receivers[0].path("diffbot", "notification")
-        body = b"{" + b" " * (_BODY_BYTES_MAX - 2) + b"}"
-        assert 200 == cluster.request("POST", target, body).status
-        too_large = {"Content-Length": str(_BODY_BYTES_MAX + 1)}
-        assert 413 == cluster.request("GET", target, headers=too_large).status
+            largest = b"{" + b" " * (_BODY_BYTES_MAX - 2) + b"}"
+            assert 200 == exchange(caller, "POST", target, largest, claims).status
+        larger = {"Content-Length": str(_BODY_BYTES_MAX + 1)}
+        assert 413 == cluster.request("PUT", target, headers=larger).status
         for probe in ("/readyz", "/healthz/", "/version", "/%72eadyz"):
             assert 404 == cluster.request("GET", probe).status
         assert 200 == cluster.receivers[0].readiness()
         cluster.end()
     [line] = read_lines(far.archive)
     assert _BODY_BYTES_MAX == line["wire_bytes"]
+    # Who called the balancer, and not who he says that he is.
+    assert "127.0.0.2" == line["peer"]
+    headers = [(name, value) for name, value in line["headers"] if "forwarded" in name]
+    assert [("x-forwarded-for", "127.0.0.2"), ("x-forwarded-proto", "https")] == sorted(headers)

@@ -60,7 +60,7 @@ class Desk:
     def start(self) -> None:
         for simulator in self.simulators.values():
             simulator.start()
-        self._receiver = Receiver(
+        self.receiver = Receiver(
             self._root,
             {
                 "RECEIVER_DATAFORSEO_URL": self.dataforseo.url,
@@ -79,6 +79,7 @@ class Desk:
         )
 
     def stop(self) -> None:
+        self.receiver.close()
         for simulator in self.simulators.values():
             simulator.stop()
 
@@ -87,7 +88,7 @@ class Desk:
         ended = subprocess.run(
             [sys.executable, "-m", "receiver", *arguments],
             cwd=self._root,
-            env=self._receiver.environ | settings,
+            env=self.receiver.environ | settings,
             input=given if given is not None else "",
             capture_output=True,
             text=True,
@@ -117,7 +118,7 @@ class Desk:
         process = subprocess.Popen(
             [sys.executable, "-m", "receiver", *arguments],
             cwd=self._root,
-            env=self._receiver.environ,
+            env=self.receiver.environ,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -453,3 +454,36 @@ def test_missing_credentials_are_an_error_of_settings_that_names_them(tmp_path: 
     ended = receiver.command("sweep")
     assert 3 == ended.returncode
     assert "no provider's API credentials are set" in ended.stderr
+
+
+def test_an_audit_names_what_the_provider_did_and_the_archive_lacks(desk: Desk) -> None:
+    api, receiver = desk.dataforseo, desk.receiver
+    path = receiver.path("dataforseo", "{}", "?id=$id&tag=$tag")
+    receiver.start()
+    came, lost, told, foreign, waiting = api.post(
+        ORGANIC,
+        _task("came", postback_url=receiver.url + path.format("postback")),
+        _task("lost", postback_url="http://127.0.0.1:1" + path.format("postback")),
+        _task("told", pingback_url="http://127.0.0.1:1" + path.format("pingback")),
+        _task("foreign", postback_url="http://127.0.0.1:1/elsewhere?id=$id"),
+        _task("waiting", postback_url=receiver.url + path.format("postback")),
+    )
+    for task_id in (came, lost, told, foreign):
+        api.finish(task_id)
+    api.wait_idle()
+    missing = desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "0", status=1)
+    assert {(lost, "postback_url"), (told, "pingback_url")} == {
+        (row["id"], row["lacks"]) for row in missing
+    }
+    assert {"lost", "told"} == {row["tag"] for row in missing}
+    assert [] == desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "2")
+    receiver.terminate()
+    # Archived is as good as spooled, and a result as good as a callback.
+    assert 0 == desk.type("sweep", "dataforseo", RECEIVER_SWEEP_GRACE_SECONDS="0").returncode
+    assert [] == desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "0")
+    assert waiting not in {row["id"] for row in missing}
+
+
+def _task(tag: str, **urls: str) -> dict[str, Any]:
+    more = {"postback_data": "advanced"} if "postback_url" in urls else {}
+    return {"keyword": "garden hose", "tag": tag, **urls, **more}

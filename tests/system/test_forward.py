@@ -1,0 +1,250 @@
+"""Forwarding by the real commands: a target that is away, instances that die, what comes late."""
+
+import base64
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from standardwebhooks import Webhook
+
+from tests.support.oracle import DirectoryArchive, Ledger
+from tests.support.samples import Samples
+from tests.support.server import Life, Receiver
+from tests.support.target import Reply, TargetServer
+from tests.support.wait import wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("forward")]
+
+SECRET = "whsec_" + base64.b64encode(b"canary-secret-of-the-forwards").decode()
+URL_TOKEN = "canary-token-of-the-target-8d1f"
+QUERY_TOKEN = "canary-key-of-the-target-90aa"
+LEASE_SECONDS, GRACE_SECONDS, ASK_SECONDS, LOOK_SECONDS = 5, 10, 10, 5
+
+
+@pytest.fixture
+def target() -> Iterator[TargetServer]:
+    with TargetServer(listening=False) as target:
+        yield target
+
+
+def settings_for(target: TargetServer) -> dict[str, str]:
+    return {
+        "RECEIVER_FORWARD_URL": url_of(target),
+        "RECEIVER_REPLAY_SECRET": SECRET,
+        "RECEIVER_LEASE_SECONDS": str(LEASE_SECONDS),
+    }
+
+
+def url_of(target: TargetServer) -> str:
+    return f"{target.url}/{URL_TOKEN}/{{provider}}?key={QUERY_TOKEN}"
+
+
+def deliver(it: Receiver, ledger: Ledger, samples: Samples, count: int) -> None:
+    for _ in range(count):
+        answer = ledger.deliver(it.request, samples.next(), token=it.token)
+        assert 200 == answer.status
+
+
+def all_are_forwarded(target: TargetServer, ledger: Ledger) -> bool:
+    return set(ledger.acknowledged) <= set(target.confirmed())
+
+
+def nothing_is_shown(*texts: str) -> None:
+    for text in texts:
+        for secret in (URL_TOKEN, QUERY_TOKEN, SECRET, SECRET.removeprefix("whsec_")):
+            assert secret not in text
+
+
+def files_of(archive: Path, prefix: str) -> dict[str, bytes]:
+    read = DirectoryArchive(archive)
+    return {key: read.get(key) for key in read.keys(prefix)}
+
+
+def test_a_target_that_is_down_holds_up_nothing_but_the_forwarding(
+    tmp_path: Path, target: TargetServer
+) -> None:
+    ledger, samples = Ledger(), Samples(seed=71)
+    with Receiver(tmp_path, settings_for(target)) as it:
+        it.start()
+        wait_for(lambda: it.status()["forward"]["active"], "it forwards")
+        deliver(it, ledger, samples, 30)
+        wait_for(lambda: it.metric("receiver_forward_lag_seconds") > 0.5, "the lag is seen")
+        before = it.metric("receiver_forward_lag_seconds")
+        # The door answers, and what came is shipped.
+        deliver(it, ledger, samples, 10)
+        assert 200 == it.readiness()
+        it.wait_until_shipped()
+        wait_for(lambda: it.metric("receiver_lag_seconds") == 0, "all is shipped")
+        wait_for(lambda: it.metric("receiver_forward_lag_seconds") > before + 0.5, "it grows")
+        assert 0 == it.metric("receiver_forwarded_total")
+        status = it.status()["forward"]
+        assert (True, 0, 0) == (status["active"], status["confirmed"], status["failed"])
+        assert (target.url, "default") == (status["target"], status["name"])
+
+        target.listen()
+        wait_for(lambda: all_are_forwarded(target, ledger), "all are forwarded", seconds=60)
+        wait_for(lambda: it.metric("receiver_forward_lag_seconds") == 0, "nothing is left")
+        assert 40 == it.metric("receiver_forwarded_total", outcome="confirmed")
+        assert 0 == it.metric("receiver_forwarded_total", outcome="failed")
+        shown = (it.metrics_text(), orjson.dumps(it.status()).decode())
+        assert 0 == it.terminate()
+        nothing_is_shown(it.text(), *shown)
+        nothing_is_shown(*(str(content) for content in files_of(it.archive, "forwards/").values()))
+
+        # Nothing is sent again by the next life, which goes on at once; nor by a third.
+        sent = len(target.received)
+        it.start()
+        deliver(it, ledger, samples, 5)
+        wait_for(lambda: all_are_forwarded(target, ledger), "it goes on", seconds=60)
+        assert 0 == it.terminate()
+        assert sent + 5 == len(target.received)
+    _check_requests(target, ledger)
+
+
+def _check_requests(target: TargetServer, ledger: Ledger) -> None:
+    for received in target.received:
+        provider, _, came, _ = ledger.acknowledged[received.id]
+        query = came.partition("?")[2]
+        expected = f"/{URL_TOKEN}/{provider}?key={QUERY_TOKEN}" + (f"&{query}" if query else "")
+        assert expected == received.target
+        assert "webhook-replay" not in received.headers
+        sent = ledger.sent[ledger.acknowledged[received.id]]
+        assert (sent.method, sent.body_bytes) == (received.method, len(received.body))
+        if sent.invalid is None:
+            Webhook(SECRET).verify(received.body, dict(received.headers), json_parse=False)
+
+
+def test_when_an_instance_is_killed_another_forwards_for_it(
+    tmp_path: Path, target: TargetServer
+) -> None:
+    ledger, samples = Ledger(), Samples(seed=72)
+    shared = {**settings_for(target), "RECEIVER_ARCHIVE": str(tmp_path / "archive")}
+    target.otherwise = Reply(seconds=0.02)
+    target.listen()
+    with (
+        Receiver(tmp_path / "a", shared | {"RECEIVER_INSTANCE": "a"}) as a,
+        Receiver(tmp_path / "b", shared | {"RECEIVER_INSTANCE": "b"}) as b,
+    ):
+        a.start()
+        wait_for(lambda: a.status()["forward"]["active"], "one forwards")
+        b.start()
+        wait_for(lambda: b.status()["forward"]["held_by"], "the other is told")
+        assert b.status()["forward"]["held_by"].startswith("a/")
+        for it in (a, b):
+            deliver(it, ledger, samples, 40)
+        # In the midst of it.
+        wait_for(lambda: len(target.received) >= 30, "they are being forwarded")
+        a.kill_all()
+        deliver(b, ledger, samples, 40)
+        wait_for(
+            lambda: b.status()["forward"]["active"],
+            "the other forwards",
+            seconds=LEASE_SECONDS + GRACE_SECONDS + ASK_SECONDS + 20,
+        )
+        # What its spool still holds comes late, and goes by the other.
+        a.start()
+        wait_for(lambda: all_are_forwarded(target, ledger), "all are forwarded", seconds=60)
+        position = orjson.loads((tmp_path / "archive/forwards/default/position.json").read_bytes())
+        assert position["generation"] >= 2
+        assert not a.status()["forward"]["active"]
+        # One that ends lets the other go on without a pause.
+        assert 0 == b.terminate()
+        wait_for(lambda: a.status()["forward"]["active"], "the first again", seconds=30)
+        nothing_is_shown(a.text(), b.text())
+        twice = target.confirmed().total() - len(ledger.acknowledged)
+        print(f"{len(ledger.acknowledged)} callbacks, {twice} sent twice")
+
+
+# The command.
+
+
+def forward(it: Receiver, target: TargetServer, *arguments: str, **settings: str) -> Life:
+    command = [sys.executable, "-m", "receiver", "forward", "--to", url_of(target), *arguments]
+    return Life(command, cwd=it.root, environ=it.environ | settings)
+
+
+def test_the_command_forwards_what_there_is_and_lists_what_it_cannot(
+    tmp_path: Path, target: TargetServer
+) -> None:
+    ledger, samples = Ledger(), Samples(seed=73)
+    target.listen()
+    with Receiver(tmp_path, {"RECEIVER_REPLAY_SECRET": SECRET}) as it:
+        it.start()
+        for sample in samples.of_each():
+            ledger.deliver(it.request, sample, token=it.token)
+        it.wait_until_shipped()
+        assert 0 == it.terminate()
+        lost = next(it.archive.glob("callbacks/**/provider=diffbot/**/*.gz"))
+        lost.unlink()
+        (gone,) = (id for id, sent in ledger.acknowledged.items() if sent[0] == "diffbot")
+        kept = set(ledger.acknowledged) - {gone}
+
+        with closing(forward(it, target, "--since", "2h", "--name", "x")) as life:
+            wait_for(lambda: kept == set(target.confirmed()), "all are forwarded")
+            debug = {"RECEIVER_LOG_LEVEL": "debug"}
+            with closing(forward(it, target, "--name", "x", **debug)) as other:
+                wait_for(lambda: "another instance forwards" in other.text(), "it stands by")
+                other.signal(signal.SIGINT)
+                assert 130 == other.wait(), other.text()
+                other.wait_for_all()
+                assert f"holds leases/forward-x.json to {target.url}: 0 conf" in other.errors[-1]
+                nothing_is_shown(other.text())
+            life.signal(signal.SIGTERM)
+            assert 0 == life.wait(), life.text()
+            life.wait_for_all()
+            said = life.errors[-1]
+            assert f"to {target.url}: {len(kept)} confirmed, 1 failed, 0.0 s behind" in said
+            nothing_is_shown(life.text())
+        (content,) = files_of(it.archive, "forwards/x/failed/").values()
+        facts: dict[str, Any] = orjson.loads(content)
+        assert (gone, 0) == (facts["delivery_id"], facts["attempts"])
+        assert ["forwards/x/position.json"] == list(files_of(it.archive, "forwards/x/position"))
+
+        # Gone on with where it stopped: nothing is sent again.
+        with closing(forward(it, target, "--name", "x", "--since", "2h")) as life:
+            wait_for(lambda: _generation(it) == 2, "it has begun")
+            life.signal(signal.SIGINT)
+            assert 130 == life.wait()
+            life.wait_for_all()
+            assert "0 confirmed, 0 failed" in life.errors[-1]
+        assert len(kept) == len(target.received)
+
+
+def _generation(it: Receiver) -> int:
+    lease = orjson.loads((it.archive / "leases/forward-x.json").read_bytes())
+    return int(lease["generation"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "why"),
+    [
+        ((), {}, "give --to URL, or set RECEIVER_FORWARD_URL"),
+        (("--to", f"http://h/{URL_TOKEN}#x"), {}, "URL"),
+        (("--to", "http://h", "--name", "../x"), {}, "a name is"),
+        (("--to", "http://h"), {"RECEIVER_REPLAY_SECRET": SECRET[:-9]}, "RECEIVER_REPLAY_SECRET"),
+    ],
+)
+def test_settings_errors(
+    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], why: str
+) -> None:
+    with Receiver(tmp_path) as it:
+        ended = it.command("forward", *arguments, seconds=60.0, **settings)
+    assert 3 == ended.returncode
+    assert why in ended.stderr
+    nothing_is_shown(ended.stderr)
+    assert "Traceback" not in ended.stderr
+
+
+def test_serve_does_not_start_with_a_url_that_cannot_be_called(tmp_path: Path) -> None:
+    url = f"ftp://h/{URL_TOKEN}"
+    with Receiver(tmp_path, {"RECEIVER_FORWARD_URL": url}) as it:
+        life = it.launch()
+        assert 3 == life.wait()
+        life.wait_for_all()
+        assert "http:// or https://" in life.text()
+        nothing_is_shown(life.text())
