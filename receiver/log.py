@@ -6,12 +6,18 @@ A message is a constant; its facts are extra fields.  No body, query string or s
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 import orjson
 
 from receiver import clock
 
+# C0 and C1 but newline and tab, and what reorders the text around it: strangers write names.
+UNPRINTABLE = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+} | {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_LINE_ENDS = {ord("\n"): "\\n"}
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -38,9 +44,21 @@ class _Text(logging.Formatter):
         time = clock.rfc3339(int(record.created * 1_000_000))[11:19]
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
         text = f"{time} {record.levelname.lower():7} {record.getMessage()} {facts}".rstrip()
+        text = text.translate(_LINE_ENDS)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return text
+        return text.translate(UNPRINTABLE)
+
+
+class _Hiding(logging.Formatter):
+    """Takes secrets out of what another formatter made, wherever they came from."""
+
+    def __init__(self, formatter: logging.Formatter, hide: Callable[[str], str]) -> None:
+        self._formatter = formatter
+        self._hide = hide
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._hide(self._formatter.format(record))
 
 
 class Sparing:
@@ -73,13 +91,20 @@ class Sparing:
 
 
 def configure(
-    *, form: Literal["auto", "json", "text"], level: str, stream: TextIO | None = None
+    *,
+    form: Literal["auto", "json", "text"],
+    level: str,
+    stream: TextIO | None = None,
+    hide: Callable[[str], str] = str,
 ) -> None:
-    """Send all logging of this process to one stream, stdout by default."""
+    """Send all logging of this process to one stream, stdout by default.
+
+    ``hide`` returns a line without secrets: what a library or a provider said may repeat them.
+    """
     stream = stream or sys.stdout
     readable = form == "text" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Text() if readable else _Json())
+    handler.setFormatter(_Hiding(_Text() if readable else _Json(), hide))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

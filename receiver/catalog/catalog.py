@@ -124,8 +124,10 @@ class Catalog:
     def _sync(self, since: datetime | None, until: datetime | None) -> Synced:
         self._file.look_again()
         try:
-            with self._file.use() as database:
-                return syncing.sync(database, self._store, since=since, until=until)
+            return self._sync_once(since, until)
         except Discarded:
-            with self._file.use() as database:
-                return syncing.sync(database, self._store, since=since, until=until)
+            return self._sync_once(since, until)
+
+    def _sync_once(self, since: datetime | None, until: datetime | None) -> Synced:
+        with self._file.use(writing=True) as database:
+            return syncing.sync(database, self._store, since=since, until=until)

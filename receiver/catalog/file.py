@@ -69,17 +69,25 @@ class File:
         return self._path is None
 
     @contextlib.contextmanager
-    def use(self) -> Iterator[sqlite3.Connection]:
+    def use(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
         """Open it, once, and turn SQLite's errors into ours.
+
+        Who writes gets a connection of his own: one that reads all the while sees the past, and
+        may not write upon that.
 
         Raises `Unusable` where something is in the way, and `Discarded` where the file turns out
         to be damaged while it is used; one that is found so when it is opened is built again.
         """
         try:
-            yield self._open().database
+            opened = self._open()
+            if writing and self._path is not None:
+                with contextlib.closing(_connect(str(self._path))) as database:
+                    yield database
+            else:
+                yield opened.database
         except sqlite3.OperationalError as exc:
             raise Unusable(f"the catalog {self._path} failed: {exc}") from exc
-        except sqlite3.DatabaseError as exc:
+        except (sqlite3.DatabaseError, _OtherFormat) as exc:
             if self._opened is None or not _is_damage(exc):
                 raise
             self._discard(exc)

@@ -94,7 +94,9 @@ def main() -> None:
     try:
         status = cli(standalone_mode=False)
     except ReceiverError as exc:
-        click.echo(f"receiver: {exc}", err=True)
+        from receiver.cli.output import complain
+
+        complain(str(exc))
         sys.exit(exc.exit_status)
     except click.ClickException as exc:
         exc.show()

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from receiver import config, log
 from receiver.caller import Caller
+from receiver.cli.masking import Mask, json_text
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Conversation, Reply
-from receiver.service.parts import tokens_of
 from receiver.service.reconciling import caller_of
 
 T = TypeVar("T")
@@ -27,7 +27,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 def load_settings() -> config.Settings:
     """Return the settings, with logs sent to stderr."""
     settings = config.load()
-    log.configure(form=settings.log_format, level="error", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text
+    )
     return settings
 
 
@@ -38,23 +40,28 @@ def hold(settings: config.Settings, provider: str, conversation: Conversation[T]
         async with caller_of(settings, provider) as caller:
             return await caller.hold(conversation)
 
-    return asyncio.run(once())
+    return run(settings, once())
+
+
+def run(settings: config.Settings, calls: Coroutine[Any, Any, T]) -> T:
+    """Make calls to a provider; what it says of those that fail is told without secrets."""
+    try:
+        return asyncio.run(calls)
+    except ProviderError as exc:
+        raise ProviderError(Mask(settings).text(str(exc))) from None
 
 
 def masked(settings: config.Settings, rows: Rows) -> list[dict[str, Any]]:
     """Replace every secret in force by stars, wherever a provider repeats it."""
-    text = orjson.dumps(list(rows)).decode()
-    # The longest first: one may be the beginning of another.
-    secrets = {*settings.known_secrets(), *tokens_of(settings)}
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    text = Mask(settings).text(orjson.dumps(list(rows)).decode())
     masked: list[dict[str, Any]] = orjson.loads(text)
     return masked
 
 
 def show(settings: config.Settings, row: Mapping[str, Any]) -> None:
     """Print one object, without secrets."""
-    click.echo(orjson.dumps(masked(settings, [row])[0], option=orjson.OPT_INDENT_2).decode())
+    (hidden,) = masked(settings, [row])
+    click.echo(json_text(orjson.dumps(hidden, option=orjson.OPT_INDENT_2)))
 
 
 def confirm(what: str, *, yes: bool) -> None:
@@ -101,8 +108,8 @@ def in_batches(
                     rows.extend({"id": task_id, "answer": said[task_id]} for task_id in said)
                     bar.update(task, completed=len(rows))
 
-        asyncio.run(all_of_them())
-    return rows
+        run(settings, all_of_them())
+    return masked(settings, rows)
 
 
 def ids_options(command: Any) -> Any:

@@ -1,6 +1,5 @@
 """`receiver dataforseo` and `receiver dataforapps`: one set of operations for both brands."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,10 +15,12 @@ from receiver.cli.asking import (
     in_batches,
     load_settings,
     masked,
+    run,
     show_reply,
     yes_option,
 )
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.masking import Mask
+from receiver.cli.output import complain, output_option, print_rows
 from receiver.providers import dataforseo_api
 from receiver.service.reconciling import caller_of
 
@@ -117,10 +118,10 @@ def _add_task(group: click.Group, provider: str) -> None:
                     path = "/".join(part for part in parts if part)
                 return await caller.hold(dataforseo_api.task_get(path))
 
-        collected = asyncio.run(collect())
+        collected = run(settings, collect())
         show_reply(settings, collected.reply)
         if collected.state != "done":
-            click.echo(f"receiver: {task_id}: {collected.detail}", err=True)
+            complain(Mask(settings).text(f"{task_id}: {collected.detail}"))
         return int(collected.state != "done")
 
 

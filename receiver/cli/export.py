@@ -14,6 +14,7 @@ from rich.progress import FileSizeColumn, Progress, TextColumn, TimeElapsedColum
 from receiver import search
 from receiver.archive.reading import Entry
 from receiver.cli.find import filter_options, filters_of, in_spool, load, synced
+from receiver.cli.output import complain
 from receiver.errors import ReceiverError
 from receiver.service.parts import store_of
 from receiver.store import Store
@@ -81,7 +82,7 @@ def _write(file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[st
             nonlocal lost
             lost += 1
             if lost <= _NAMED_MAX:
-                click.echo(f"receiver: {entry.delivery_id}: {exc}", err=True)
+                complain(f"{entry.delivery_id}: {exc}")
 
         for piece in search.pieces(store, counted(), lost=note):
             file.write(piece)

@@ -10,6 +10,7 @@ import uvloop
 from rich.console import Console
 
 from receiver import config, log
+from receiver.cli.masking import Mask
 from receiver.cli.moment import Instant, Moment
 from receiver.cli.sending import send_options
 from receiver.errors import SettingsError
@@ -48,7 +49,12 @@ def forward(
       receiver forward --to https://example.com/hook --since 2h --name example
     """
     settings = config.load()
-    log.configure(form=settings.log_format, level=settings.log_level, stream=sys.stderr)
+    log.configure(
+        form=settings.log_format,
+        level=settings.log_level,
+        stream=sys.stderr,
+        hide=Mask(settings).text,
+    )
     if url is None:
         if settings.forward_url is None:
             raise SettingsError("give --to URL, or set RECEIVER_FORWARD_URL")

@@ -8,14 +8,14 @@ from urllib.parse import quote
 import orjson
 
 from receiver import config
+from receiver.log import UNPRINTABLE
 
 STARS = "***"
 # Their values are somebody's credentials, whoever gave them out.
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
-# C0 and C1 but newline and tab, and what reorders the text around it.
-_UNPRINTABLE = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-} | {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+# The same characters in JSON, where this is another way to write them.
+_ESCAPED = {code: f"\\u{code:04x}" for code in UNPRINTABLE}
+_ONE_LINE = UNPRINTABLE | {ord("\n"): "\\n", ord("\t"): "\\t"}
 
 
 class Mask:
@@ -41,7 +41,17 @@ class Mask:
 
 def printable(text: str) -> str:
     """Return text of strangers as a terminal may see it."""
-    return text.translate(_UNPRINTABLE)
+    return text.translate(UNPRINTABLE)
+
+
+def one_line(text: str) -> str:
+    """Return text of strangers as it may stand in a line of ours: it can begin no other."""
+    return text.translate(_ONE_LINE)
+
+
+def json_text(content: bytes) -> str:
+    """Return encoded JSON as a terminal may see it; it says the same."""
+    return content.decode().translate(_ESCAPED)
 
 
 def _secrets(settings: config.Settings) -> Iterator[str]:

@@ -109,4 +109,4 @@ def webhook_calls(output: str) -> None:
         }
         for row in hold(settings, "outscraper", outscraper_api.webhook_calls())
     ]
-    print_rows(rows, output=output, columns=("date", "status"))
+    print_rows(masked(settings, rows), output=output, columns=("date", "status"))

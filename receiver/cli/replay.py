@@ -9,14 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-import orjson
 import uvloop
 
 from receiver import config
 from receiver.catalog import Catalog
 from receiver.cli.asking import confirm, load_settings, yes_option
 from receiver.cli.find import filter_options, load, synced
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.output import output_option, print_json, print_rows
 from receiver.cli.selecting import Asked, begin, selected
 from receiver.cli.sending import SendingBar, send_options
 from receiver.filters import Filters, Shard, read_shard
@@ -201,8 +200,8 @@ def _print(summary: Summary, bar: SendingBar, output: str) -> None:
     row = {**asdict(summary), "callbacks_per_second": rate}
     if output == "json":
         for failed in bar.failed:
-            click.echo(orjson.dumps({"type": "failed", **failed}).decode())
-        click.echo(orjson.dumps({"type": "summary", **row}).decode())
+            print_json({"type": "failed", **failed})
+        print_json({"type": "summary", **row})
         return
     if bar.failed:
         print_rows(bar.failed, output=output, columns=_FAILED_COLUMNS)

@@ -5,6 +5,7 @@ import socket
 import click
 
 from receiver import config, log
+from receiver.cli.masking import Mask
 from receiver.errors import ReceiverError
 
 
@@ -22,7 +23,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> int:
           receiver serve --host 0.0.0.0 --workers 4
     """
     settings = config.load(host=host, port=port, workers=workers)
-    log.configure(form=settings.log_format, level=settings.log_level)
+    log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
     from receiver.service import parent
 
     return parent.serve(settings)
@@ -35,7 +36,7 @@ def server_process(listener: int, channel: int) -> None:
     """Be one of the server processes of `serve`, on sockets inherited from it."""
     to_parent = socket.socket(fileno=channel)
     settings = config.restore(_first_line(to_parent))
-    log.configure(form=settings.log_format, level=settings.log_level)
+    log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
     from receiver.service import server
 
     server.run(settings, listener=socket.socket(fileno=listener), channel=to_parent)

@@ -8,6 +8,7 @@ import click
 from pydantic import SecretStr
 
 from receiver import config, disk, spool
+from receiver.cli.asking import masked
 from receiver.cli.output import output_option, print_rows
 from receiver.errors import ReceiverError, SettingsError
 from receiver.providers import PROVIDERS
@@ -80,6 +81,8 @@ def check(output: str) -> int:
         }
         for check in checks
     ]
+    # What a provider or a store says of a call can repeat what it was called with.
+    rows = masked(settings, rows)
     print_rows(rows, output=output, columns=("check", "result", "detail", "mend"))
     if any(check.refused for check in checks):
         return 3

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from receiver import config, log
 from receiver import spool as spools
+from receiver.cli.masking import Mask
 from receiver.cli.output import output_option
 from receiver.errors import StoreError
 from receiver.service.parts import shipper_of, store_of
@@ -30,7 +31,9 @@ def ship(spool: Path | None, output: str) -> int:
       receiver ship --spool /mnt/old/spool --output json
     """
     settings = config.load(spool=spool)
-    log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
+    )
     return _ship(settings, output)
 
 
@@ -50,7 +53,9 @@ def drain(spool: Path | None, wait: float, output: str) -> int:
       receiver drain --spool /mnt/old/spool --wait 3600
     """
     settings = config.load(spool=spool)
-    log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
+    )
     if not settings.spool.is_dir():
         raise click.UsageError(f"there is no spool at {settings.spool}")
     until = time.monotonic() + wait

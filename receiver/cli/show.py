@@ -13,7 +13,7 @@ from rich.text import Text
 
 from receiver import clock, config, search
 from receiver.cli.find import in_spool, load, synced
-from receiver.cli.masking import Mask, printable
+from receiver.cli.masking import Mask, json_text, one_line, printable
 from receiver.errors import ReceiverError
 from receiver.filters import Filters
 from receiver.search import Callback
@@ -103,7 +103,7 @@ def _line(mask: Mask, callback: Callback) -> str:
     columns["headers"] = mask.headers(columns["headers"])
     columns["body"] = mask.text(content.decode()) if callback.is_text else None
     shown = columns | {"where": callback.where}
-    return orjson.dumps(shown).decode()
+    return json_text(orjson.dumps(shown))
 
 
 def _print(mask: Mask, callback: Callback) -> None:
@@ -112,13 +112,13 @@ def _print(mask: Mask, callback: Callback) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         if name not in _HEAD and value is not None:
-            text = printable(mask.text(str(value)))
+            text = one_line(mask.text(str(value)))
             click.echo(f"{click.style(name.ljust(width), dim=True)}  {text}")
     click.echo()
     request = f"{columns['method']} {mask.text(columns['target'])}"
-    click.secho(printable(request), bold=True)
+    click.secho(one_line(request), bold=True)
     for name, value in mask.headers(columns["headers"]):
-        click.echo(f"{click.style(printable(name) + ':', fg='cyan')} {printable(value)}")
+        click.echo(f"{click.style(one_line(name) + ':', fg='cyan')} {one_line(value)}")
     _print_body(mask, callback)
 
 

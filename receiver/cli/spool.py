@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
 from receiver import clock, config, envelope, segment
 from receiver import spool as spools
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.output import output_option, print_json, print_rows
 
 _STATES = {segment.OPEN: "open", segment.SEALED: "sealed", segment.TORN: "torn"}
 
@@ -117,7 +116,7 @@ def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
     files = paths or tuple(found.path for found in spools.files(_root(ctx)))
     for delivery in _deliveries(files):
         if raw is None:
-            click.echo(orjson.dumps(_line(delivery)).decode())
+            print_json(_line(delivery))
         elif delivery.delivery_id == raw:
             sys.stdout.buffer.write(delivery.body)
             return 0

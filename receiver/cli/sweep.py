@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from receiver import config, log
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.masking import Mask
+from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
 from receiver.providers import PROVIDERS
 from receiver.reconciler import Session, run
@@ -37,7 +37,9 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
       receiver sweep dataforseo --output json
     """
     settings = config.load()
-    log.configure(form=settings.log_format, level="error", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text
+    )
     chosen = providers or tuple(reconciling.configured(settings))
     if not chosen:
         raise SettingsError("no provider's API credentials are set; `receiver config` lists them")
@@ -56,7 +58,7 @@ def _status(
         return int(_sweep(settings, store, provider, dry_run, output))
     except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
         text = str(exc).removeprefix(f"{provider}: ")
-        click.echo(f"receiver: {provider}: {text}", err=True)
+        complain(f"{provider}: {Mask(settings).text(text)}")
         return exc.exit_status
 
 
@@ -85,7 +87,7 @@ def _sweep(
         try:
             session, summary = asyncio.run(once())
         except LeaseHeld as exc:
-            click.echo(f"receiver: {provider}: another instance is sweeping: {exc}", err=True)
+            complain(f"{provider}: another instance is sweeping: {exc}")
             return True
     rows = [asdict(repair) for repair in session.report.repairs]
     _print(rows, asdict(summary), output)
@@ -95,8 +97,8 @@ def _sweep(
 def _print(repairs: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], output: str) -> None:
     if output == "json":
         for repair in repairs:
-            click.echo(orjson.dumps({"type": "task", **repair}).decode())
-        click.echo(orjson.dumps({"type": "summary", **summary}).decode())
+            print_json({"type": "task", **repair})
+        print_json({"type": "summary", **summary})
         return
     if repairs:
         print_rows(repairs, output=output, columns=_REPAIRS)

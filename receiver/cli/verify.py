@@ -5,7 +5,6 @@ import sys
 from dataclasses import asdict
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import (
     FileSizeColumn,
@@ -16,8 +15,9 @@ from rich.progress import (
 )
 
 from receiver import config, log
+from receiver.cli.masking import Mask
 from receiver.cli.moment import Instant, Moment, as_datetime
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.output import output_option, print_json, print_rows
 from receiver.service.parts import store_of
 from receiver.verify import Verified
 from receiver.verify import verify as verify_archive
@@ -39,7 +39,9 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
       receiver verify --since 2026-11-01 --until 2026-12-01 --quick --output json
     """
     settings = config.load()
-    log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
+    )
     try:
         found = _verify(settings, since, until, quick=quick)
     except KeyboardInterrupt:
@@ -49,9 +51,9 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
     rows = [asdict(finding) for finding in found.findings]
     if output == "json":
         for row in rows:
-            click.echo(orjson.dumps({"type": "finding", **row}).decode())
+            print_json({"type": "finding", **row})
         summary = {**asdict(found), "findings": len(rows)}
-        click.echo(orjson.dumps({"type": "summary", **summary}).decode())
+        print_json({"type": "summary", **summary})
     else:
         if rows:
             print_rows(rows, output=output, columns=("what", "where", "detail"))

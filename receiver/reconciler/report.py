@@ -1,7 +1,7 @@
 """What a sweep found and did: one line a task, and a summary."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -68,6 +68,8 @@ class Report:
     provider: str
     instance: str
     dry_run: bool
+    # Takes secrets out of what a provider said.
+    hide: Callable[[str], str] = str
     id: str = field(default_factory=clock.new_id)
     began_at_us: int = field(default_factory=clock.now_us)
     generation: int = 0
@@ -105,7 +107,7 @@ class Report:
             young=self.young,
             held=self.held,
             outcomes=dict(outcomes),
-            alarms=tuple(self.alarms),
+            alarms=tuple(map(self.hide, self.alarms)),
         )
 
     def write(self, store: Store) -> None:

@@ -89,6 +89,7 @@ class Session:
         tasks_max: int,
         dry_run: bool = False,
         progress: Progress = _no_progress,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self.provider = provider
         self.store = store
@@ -98,7 +99,9 @@ class Session:
         self.tasks_max = tasks_max
         self.dry_run = dry_run
         self.progress = progress
-        self.report = Report(provider=provider, instance=instance, dry_run=dry_run)
+        self.report = Report(provider=provider, instance=instance, dry_run=dry_run, hide=hide)
+        # What a provider says of a delivery that failed can repeat the URL, and with it a token.
+        self._hide = hide
         self._spool_root = spool_root
         self._lease_seconds = lease_seconds
         self._lease = Lease(
@@ -267,10 +270,10 @@ class Session:
             task_id=task.task_id,
             outcome=outcome,
             how=task.path,
-            why=task.why,
+            why=task.why and self._hide(task.why),
             tag=task.tag,
             missing_seconds=task.missing_seconds,
-            detail=detail,
+            detail=detail and self._hide(detail),
         )
 
     def _in_spool(self, kinds: Sequence[str]) -> set[str]:

@@ -97,6 +97,8 @@ class Forwarder:
         self._unwritten = False
         self._failed: list[dict[str, Any]] = []
         self._looked_late = -LATE_SECONDS
+        # Whether this is the one that forwards.
+        self.active = False
         self.confirmed = 0
         self.failed = 0
 
@@ -115,9 +117,11 @@ class Forwarder:
         """
         try:
             await self._in_turn(self._lease.acquire)
+            self.active = True
             await self._in_turn(self._load)
             await self._forward()
         finally:
+            self.active = False
             self._begun.clear()
             # Also what was acquired while this was cancelled.
             await self._in_turn(self._lease.release)

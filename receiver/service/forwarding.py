@@ -57,7 +57,7 @@ class Forwarding:
         self._rate = rate
         # Ids differ from pass to pass, so that a lease that was lost is not taken for ours.
         self._forwarder: Forwarder | None = None
-        self.held_by: str | None = None
+        self._held_by: str | None = None
         self.confirmed = self.failed = 0
         metrics.forward_lag_seconds.set_function(lambda: self.lag_seconds)
         for outcome in ("confirmed", "failed"):
@@ -71,11 +71,12 @@ class Forwarding:
     def status(self) -> dict[str, Any]:
         """Return what `/status` shows; never the URL, which can hold secrets."""
         forwarder = self._forwarder
+        active = forwarder is not None and forwarder.active
         return {
             "target": self._form.origin,
             "name": self._name,
-            "active": forwarder is not None,
-            "held_by": self.held_by,
+            "active": active,
+            "held_by": None if active else self._held_by,
             "confirmed": self.confirmed + (forwarder.confirmed if forwarder else 0),
             "failed": self.failed + (forwarder.failed if forwarder else 0),
             "lag_seconds": round(self.lag_seconds, 3),
@@ -109,11 +110,11 @@ class Forwarding:
                 lease_seconds=settings.lease_seconds,
                 since_us=self._since_us,
             )
-            self._forwarder, self.held_by = forwarder, None
+            self._forwarder = forwarder
             try:
                 await forwarder.run()
             except LeaseHeld as exc:
-                self.held_by = str(exc)
+                self._held_by = str(exc)
                 _log.debug("another instance forwards", extra={"detail": str(exc)})
             finally:
                 self.confirmed += forwarder.confirmed

@@ -3,7 +3,9 @@
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from receiver import disk
@@ -44,6 +46,15 @@ def tokens_of(settings: Settings) -> list[str]:
         except OSError as exc:
             raise SettingsError(f"RECEIVER_SPOOL: cannot write {path}: {exc.strerror}") from exc
     return [path.read_text().strip()]
+
+
+def hiding(settings: Settings) -> Callable[[str], str]:
+    """Return what takes the secrets in force out of a text, for what a provider said of a call."""
+    hidden = {*settings.known_secrets(), *tokens_of(settings)}
+    # The longest first: one may be the beginning of another.
+    longest = sorted(hidden, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, filter(None, longest))))
+    return lambda text: pattern.sub("***", text)
 
 
 def _is_loopback(host: str) -> bool:

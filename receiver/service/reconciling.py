@@ -27,7 +27,7 @@ from receiver.reconciler import (
 )
 from receiver.reconciler.session import Progress
 from receiver.reconciler.sink import Sink
-from receiver.service.parts import spool_root, tokens_of
+from receiver.service.parts import hiding, spool_root, tokens_of
 from receiver.store import Check, Store
 
 _log = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ def session_of(
         lease_seconds=settings.lease_seconds,
         tasks_max=settings.sweep_tasks_max,
         dry_run=dry_run,
+        hide=hiding(settings),
         **more,
     )
 

@@ -42,7 +42,7 @@ Measure = Callable[[Asked], list[Figure]]
 
 def rows() -> Mapping[str, Measure]:
     """Return the rows by name; imported late, for each brings what only it needs."""
-    from tests.bench import archive_ack, catalog, reading
+    from tests.bench import archive_ack, catalog, reading, replay
 
     return {
         "archive-ack": archive_ack.measure,
@@ -50,4 +50,5 @@ def rows() -> Mapping[str, Measure]:
         "export": reading.measure_export,
         "find": catalog.measure_find,
         "sync": catalog.measure_sync,
+        "replay": replay.measure,
     }

@@ -157,10 +157,10 @@ def _assert_easy_to_read(found: list[Entry]) -> None:
         assert group == sorted(group, key=lambda entry: entry.position)
 
 
-def test_a_catalog_is_used_by_one_thread_after_another(
+def test_what_is_taken_in_meanwhile_disturbs_no_search(
     path: Path, catalog: Catalog, store: CountingStore
 ) -> None:
-    """And what one object took in another one finds, while the first is still in use."""
+    """Be it taken in by another one or by the same."""
     put_index(store, ["a", "b"])
     catalog.sync()
     found = catalog.find(Filters())
@@ -168,5 +168,7 @@ def test_a_catalog_is_used_by_one_thread_after_another(
     put_index(store, ["c"])
     other = Catalog(path, store)
     assert Synced(1, 1) == other.sync()
-    assert ["b"] == [entry.task_id for entry in found]
-    assert {"c"} == catalog.archived("dataforseo", ["c"], kinds=["postback"])
+    put_index(store, ["d"])
+    assert Synced(1, 1) == catalog.sync()
+    assert next(found).task_id == "b"
+    assert {"c", "d"} == other.archived("dataforseo", ["c", "d"], kinds=["postback"])

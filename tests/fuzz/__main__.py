@@ -45,8 +45,9 @@ def _print(report: Report) -> None:
 
 def _told(footprint: Footprint | None) -> str:
     assert footprint is not None
-    memory = footprint.memory_bytes / (1 << 20)
-    return f"{memory:.0f} MiB resident, {footprint.open_files} open files, {footprint.processes}"
+    servers, parent = footprint.servers_bytes >> 20, footprint.parent_bytes >> 20
+    files = f"{footprint.open_files} open files in processes {footprint.processes}"
+    return f"server process {servers} MiB, parent {parent} MiB, {files}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""`receiver replay` and `receiver jobs`, in this process, against a real target."""
+"""`receiver replay` and `receiver jobs`, in this process, against a real target.
+
+And of `receiver forward` what it refuses.
+"""
 
 import base64
 import gzip
@@ -518,3 +521,27 @@ def test_what_the_archive_lost_is_told_and_the_rest_is_sent(
     assert (gone, 0) == (failed["delivery_id"], failed["attempts"])
     assert (1, 1) == (summary["confirmed"], summary["failed"])
     assert [good] == [received.id for received in target.received]
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "why"),
+    [
+        ((), {}, "give --to URL, or set RECEIVER_FORWARD_URL"),
+        (("--to", f"http://h/{URL_TOKEN}#x"), {}, "URL"),
+        ((), {"RECEIVER_FORWARD_URL": f"ftp://h/{URL_TOKEN}"}, "http:// or https://"),
+        (("--to", "http://h", "--name", "../x"), {}, "a name is"),
+        (("--to", "http://h", "--name", ""), {}, "a name is"),
+        (("--to", "http://h"), {"RECEIVER_REPLAY_SECRET": f"{SECRET}!"}, "RECEIVER_REPLAY_SECRET"),
+    ],
+)
+def test_settings_errors_of_forward(
+    receiver: Command, words: tuple[str, ...], settings: dict[str, str], why: str
+) -> None:
+    assert why in receiver("forward", *words, status=3, **settings).err
+
+
+@pytest.mark.parametrize(
+    "words", [("--concurrency", "0"), ("--rate", "0"), ("--since", "soon"), ("task-1",)]
+)
+def test_usage_errors_of_forward(receiver: Command, words: tuple[str, ...]) -> None:
+    receiver("forward", "--to", "http://h", *words, status=2)

@@ -20,6 +20,7 @@ from receiver.replay.forward import Forwarder
 from receiver.replay.request import Form
 from receiver.replay.sending import Sender
 from receiver.store import DirectoryStore
+from receiver.store.base import Listed
 from receiver.target import Target
 from tests.deliveries import HOUR_US
 from tests.replay.clock import Hurried
@@ -44,6 +45,11 @@ class Faulty(DirectoryStore):
         super().__init__(root)
         self.before_get: Callable[[str], None] = lambda key: None
         self.before_put: Callable[[str], None] = lambda key: None
+        self.lists = 0
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        self.lists += 1
+        yield from super().list(prefix, after=after)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         self.before_get(key)
@@ -517,8 +523,12 @@ async def test_a_position_that_cannot_be_written_is_written_later(
 async def test_what_failed_is_listed_later_if_it_cannot_be_now(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
+    refused = 0
+
     def fail(key: str) -> None:
+        nonlocal refused
         if "/failed/" in key:
+            refused += 1
             raise StoreError("the store is away")
 
     store.before_put = fail
@@ -528,7 +538,7 @@ async def test_what_failed_is_listed_later_if_it_cannot_be_now(
     place.store.delete(entry.object)
     async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
         await until(lambda: forwarder.failed == 1)
-        await asyncio.sleep(0.15)
+        await until(lambda: refused > 2)
         # What is not listed is not done.
         assert {} == position(place)["processes"]
         store.before_put = lambda key: None
@@ -560,7 +570,9 @@ async def test_what_came_while_nobody_forwarded_is_forwarded_however_long_that_w
     assert dict.fromkeys(taken, 1) == server.attempts()
 
 
-async def test_what_is_not_confirmed_is_not_left_behind(place: Place, server: TargetServer) -> None:
+async def test_what_is_not_confirmed_is_not_left_behind(
+    place: Place, store: Faulty, server: TargetServer
+) -> None:
     server.refuse()
     began_us = clock.now_us() - 3 * LATE_DAYS * DAY_US
     at_us = began_us
@@ -571,8 +583,8 @@ async def test_what_is_not_confirmed_is_not_left_behind(place: Place, server: Ta
     ) as (_, task):
         await begun(place, task)
         for day in range(20):
-            at_us = began_us + day * DAY_US
-            await asyncio.sleep(0.02)
+            at_us, looks = began_us + day * DAY_US, store.lists
+            await until(lambda looks=looks: store.lists > looks + 20)  # type: ignore[misc]
     assert f"{_day(began_us)}" >= position(place)["from_day"] > f"{_day(began_us - 4 * DAY_US)}"
     server.listen()
     async with forwarding(place, server.url) as (forwarder, _):
@@ -596,7 +608,9 @@ async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetS
     assert 2 == len(server.received)
 
 
-async def test_later_than_allowed_is_too_late(place: Place, server: TargetServer) -> None:
+async def test_later_than_allowed_is_too_late(
+    place: Place, store: Faulty, server: TargetServer
+) -> None:
     today = datetime.now(UTC).replace(hour=12)
     days = {ago: today - timedelta(days=ago) for ago in (LATE_DAYS, LATE_DAYS + 1)}
     since_us = clock.now_us() - 30 * DAY_US
@@ -606,7 +620,7 @@ async def test_later_than_allowed_is_too_late(place: Place, server: TargetServer
             place.take(Delivery(at_us=int(day.timestamp() * 1e6)))[0] for day in days.values()
         )
         await until(lambda: forwarder.confirmed == 1)
-        # As long as several looks take.
-        await asyncio.sleep(0.3)
+        looks = store.lists
+        await until(lambda: store.lists > looks + 100)
     assert {late: 1} == server.attempts()
     assert too_late not in server.attempts()

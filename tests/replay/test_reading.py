@@ -285,6 +285,12 @@ async def until(event: threading.Event) -> None:
             await asyncio.sleep(0.001)
 
 
+async def turns() -> None:
+    """Let the loop turn some times, for what it would do if it did wrong."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
 def test_who_stops_early_waits_for_the_read_under_way_and_no_more(
     place: Place, store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +303,7 @@ def test_who_stops_early_waits_for_the_read_under_way_and_no_more(
         await anext(items)
         await until(held.reached)
         closing = asyncio.create_task(items.aclose())
-        await asyncio.sleep(0.01)
+        await turns()
         assert not closing.done()
         held.going.set()
         await closing
@@ -324,7 +330,7 @@ def test_who_is_cancelled_while_it_waits_ends_the_same_way(place: Place, store: 
         waiting = asyncio.ensure_future(anext(items))
         await until(held.reached)
         waiting.cancel()
-        await asyncio.sleep(0.01)
+        await turns()
         held.going.set()
         await asyncio.wait([waiting])
         assert waiting.cancelled()
@@ -353,6 +359,7 @@ def test_while_one_read_takes_long_the_failure_of_another_stops_nobody_else(
     async def whole() -> None:
         reader = asyncio.create_task(_read_to_the_end(store, entries))
         await until(failed)
+        # By now the loop would stand still.
         await asyncio.sleep(0.05)
         held.going.set()
         with pytest.raises(StoreError):

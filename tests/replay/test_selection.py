@@ -66,7 +66,7 @@ selections = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     wanted=selections,
     only_latest=st.booleans(),

@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+import orjson
 import trustme
 
 from tests.support.http import Answer, Headers, connect, request
@@ -31,6 +32,7 @@ from tests.support.wait import wait_for
 
 _PLACEHOLDERS = ("10.0.0.11:8000", "10.0.0.12:8000")
 _START_SECONDS = 10.0
+_HAPROXY_ANSWER = re.compile(r" (?P<way>\S+) \{(?P<id>[0-9a-f-]{36})\}$")
 _COMPLAINT = re.compile(r"\[(warn|error|crit|alert|emerg)\]", re.IGNORECASE)
 
 
@@ -109,6 +111,10 @@ class Balancer(ABC):
     @abstractmethod
     def _reload_signal(self) -> int: ...
 
+    @abstractmethod
+    def answered(self) -> dict[str, str]:
+        """Return the delivery ids of the answers that its log names, each with its way."""
+
     def text(self) -> str:
         """Return all that it has logged and printed."""
         files = (path.read_text() for path in sorted(self.root.glob("*.log")))
@@ -186,6 +192,10 @@ class Nginx(Balancer):
     def _reload_signal(self) -> int:
         return signal.SIGHUP
 
+    def answered(self) -> dict[str, str]:
+        log = map(orjson.loads, (self.root / "access.log").read_text().splitlines())
+        return {line["delivery_id"]: line["way"] for line in log if line["delivery_id"]}
+
 
 class Haproxy(Balancer):
     """HAProxy, a master and its worker."""
@@ -207,6 +217,10 @@ class Haproxy(Balancer):
 
     def _reload_signal(self) -> int:
         return signal.SIGUSR2
+
+    def answered(self) -> dict[str, str]:
+        found = map(_HAPROXY_ANSWER.search, list(self.life.output))
+        return {match["id"]: match["way"] for match in found if match}
 
 
 BALANCERS: Mapping[str, type[Balancer]] = {kind.name: kind for kind in (Nginx, Haproxy)}

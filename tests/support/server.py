@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import orjson
 
+from tests.support import secrets
 from tests.support.http import Answer, Headers, request
 from tests.support.wait import wait_for
 
@@ -33,6 +34,8 @@ NOBODY = "http://127.0.0.1:9"
 
 _LISTENING = re.compile(r"listening on (http://\S+)")
 _ADMIN = re.compile(r"admin on (http://\S+)")
+# What prints secrets by design: URLs to register, and what a callback really was.
+_TELLING = frozenset({"urls", "export", "--raw"})
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 
 
@@ -120,7 +123,10 @@ def _keep_lines(pipe: Any, lines: list[str]) -> None:
 
 
 class Receiver:
-    """A receiver's directory and settings, and the lives it had there."""
+    """A receiver's directory and settings, and the lives it had there.
+
+    When it is closed, nothing that it printed, answered or left behind may hold a secret.
+    """
 
     def __init__(
         self,
@@ -152,6 +158,10 @@ class Receiver:
             **(settings or {}),
         }
         self.lives: list[Life] = []
+        # What it answered and showed, by what that was, to look for secrets in it.
+        self._shown: list[tuple[str, str]] = []
+        self._newest: dict[str, str] = {}
+        self._secrets: set[str] = set()
         self._url: str | None = None
         self._admin_url: str | None = None
 
@@ -234,10 +244,22 @@ class Receiver:
         return status
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill what still runs, and look for secrets in all that is left."""
+        self._end()
+        canaries = self._secrets | secrets.canaries(self.environ)
+        assert [] == secrets.leaks(canaries, self._left())
+
+    def _end(self) -> None:
         self._url = None
         for life in self.lives:
             life.close()
+
+    def _left(self) -> Iterator[tuple[str, str]]:
+        for number, life in enumerate(self.lives):
+            yield f"output of life {number}", life.text()
+        yield from self._shown
+        yield from self._newest.items()
+        yield from secrets.files(self.root, self.environ.get("RECEIVER_ARCHIVE", "data/archive"))
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +270,10 @@ class Receiver:
         raised: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if raised is None:
+            self.close()
+        else:
+            self._end()  # what was raised says more
 
     # Talking to it.
 
@@ -266,7 +291,9 @@ class Receiver:
         seconds: float = 30.0,
     ) -> Answer:
         """Make one request to the public port."""
-        return request(self.url, method, target, body, headers, seconds=seconds)
+        answer = request(self.url, method, target, body, headers, seconds=seconds)
+        self._newest[f"answer {answer.status}"] = f"{answer.headers} {answer.body!r}"
+        return answer
 
     def readiness(self) -> int:
         """Return the status of `/readyz`."""
@@ -276,6 +303,7 @@ class Receiver:
         """Return `/status`."""
         answer = request(self.admin_url, "GET", "/status")
         assert answer.status == 200
+        self._newest["/status"] = answer.body.decode()
         status: dict[str, Any] = answer.json
         return status
 
@@ -283,7 +311,8 @@ class Receiver:
         """Return `/metrics` as it is."""
         answer = request(self.admin_url, "GET", "/metrics")
         assert answer.status == 200
-        return answer.body.decode()
+        self._newest["/metrics"] = answer.body.decode()
+        return self._newest["/metrics"]
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that carry all of these labels."""
@@ -299,15 +328,20 @@ class Receiver:
         self, *arguments: str, seconds: float = 60.0, **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run another command with the same settings, to its end."""
-        return subprocess.run(
+        environ = self.environ | settings
+        ran = subprocess.run(
             [sys.executable, "-m", "receiver", *arguments],
             cwd=self.root,
-            env=self.environ | settings,
+            env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=seconds,
         )
+        self._secrets |= secrets.canaries(environ)
+        if not _TELLING.intersection(arguments):
+            self._shown.append((f"receiver {' '.join(arguments)}", ran.stdout + ran.stderr))
+        return ran
 
     # Its spool, as files.
 
@@ -339,9 +373,23 @@ def _size(path: Path) -> int:
         return 0  # shipped, or sealed under another name, a moment ago
 
 
+def open_files(pid: int) -> int:
+    """Return how many files a process has open (Linux)."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds now (Linux)."""
+    return _memory_bytes(pid, "VmRSS")
+
+
 def peak_memory_bytes(pid: int) -> int:
     """Return the most memory that a process has held so far (Linux)."""
+    return _memory_bytes(pid, "VmHWM")
+
+
+def _memory_bytes(pid: int, name: str) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    found = re.search(rf"{name}:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) << 10

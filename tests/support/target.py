@@ -172,7 +172,7 @@ class TargetServer:
         self._under_way -= 1
         if reply.what == "cut":
             connection.transport.abort()
-        elif reply.what == "answer":
+        elif reply.what == "answer" and connection in self._connections:
             connection.transport.write(reply.encoded())
 
     def opened(self, connection: "_Connection") -> None:

@@ -1,20 +1,18 @@
 """Clients that are slow on purpose: they are ended in time, and keep nobody else out."""
 
 import contextlib
-import re
 import resource
 import select
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.support.http import Answer, connect, read_answer
 from tests.support.samples import Samples
-from tests.support.server import Receiver
+from tests.support.server import Receiver, open_files, resident_bytes
 from tests.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -196,13 +194,3 @@ def answers(receiver: Receiver) -> bool:
     with contextlib.suppress(ConnectionError):
         return "running" == str(receiver.status()["state"])
     return False
-
-
-def resident_bytes(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) << 10
-
-
-def open_files(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
