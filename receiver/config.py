@@ -5,6 +5,7 @@ there is a file `.env`, what it sets and the environment does not is added to th
 that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error: a typo loses data quietly.
 """
 
+import base64
 import ipaddress
 import os
 import re
@@ -269,7 +270,16 @@ class Settings(BaseSettings):
             self.replay_secret,
         )
         secrets = (*self.tokens, *self.outscraper_api_keys, *filter(None, one))
-        return [secret.get_secret_value() for secret in secrets]
+        accounts = (
+            (self.dataforseo_login, self.dataforseo_password),
+            (self.dataforapps_login, self.dataforapps_password),
+        )
+        return [secret.get_secret_value() for secret in secrets] + [
+            # As HTTP's Basic has them.
+            base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
+            for login, password in accounts
+            if login and password
+        ]
 
 
 SECRETS = frozenset(

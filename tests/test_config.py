@@ -107,7 +107,7 @@ def test_a_secret_may_stand_in_a_file(
     monkeypatch.setenv(variable(field) + "_FILE", str(tmp_path / "secret"))
     if field.endswith("_password"):
         monkeypatch.setenv(variable(field).replace("PASSWORD", "LOGIN"), "login")
-    assert [TOKEN] == load().known_secrets()
+    assert TOKEN == load().known_secrets()[0]
 
 
 def test_a_file_may_hold_several_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import orjson
 import pytest
@@ -129,3 +130,30 @@ def test_what_strangers_can_cause_is_logged_a_few_times_a_second_for_each_reason
     assert 47 == vars(caplog.records[-1])["left_out"]
     sparing.warning("not acknowledged", reason="bad_token", extra={"status": 401})
     assert "left_out" not in vars(caplog.records[-1])
+
+
+def test_text_is_one_line_that_commands_no_terminal() -> None:
+    stream = io.StringIO()
+    log.configure(form="text", level="info", stream=stream)
+    peer = "\x1b[2J\x9b2J\u202e1.2.3.4\n00:00:00 error forged"
+    logging.getLogger("receiver").warning("unknown source address", extra={"peer": peer})
+    [line] = stream.getvalue().split("\n")[:-1]
+    assert line.endswith(r"peer=\x1b[2J\x9b2J\u202e1.2.3.4\n00:00:00 error forged")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_secrets_are_taken_out_of_every_line_whoever_said_them(
+    form: Literal["json", "text"],
+) -> None:
+    stream = io.StringIO()
+    log.configure(
+        form=form, level="info", stream=stream, hide=lambda line: line.replace("token-1", "***")
+    )
+    logging.getLogger("receiver").warning("failed", extra={"error": "GET /hook/token-1: 404"})
+    try:
+        raise RuntimeError("token-1 is wrong")
+    except RuntimeError:
+        logging.getLogger("receiver").exception("request failed")
+    assert "token-1" not in stream.getvalue()
+    assert "GET /hook/***: 404" in stream.getvalue()
+    assert "RuntimeError: *** is wrong" in stream.getvalue()

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from receiver import config
-from receiver.cli.masking import Mask, printable
+from receiver.cli.masking import Mask, json_text, one_line, printable
 
 PASSWORD = 'pass"word\\ü/1'
 SECRETS = {
@@ -91,3 +91,15 @@ def test_text_cannot_command_a_terminal() -> None:
     assert "\\x1b[31m a\tb\n \\x9b \\x07 \\u202e ü 🧰" == printable(
         "\x1b[31m a\tb\n \x9b \x07 \u202e ü 🧰"
     )
+
+
+def test_text_of_strangers_begins_no_line_of_its_own() -> None:
+    assert "a\\nb\\tc\\x0dd" == one_line("a\nb\tc\rd")
+
+
+def test_json_that_commands_no_terminal_says_the_same() -> None:
+    said = {"a": "\x1b[31m \x7f\x9b2J\u202e\u2066 ü 🧰\n", "\x90": 1}
+    text = json_text(orjson.dumps(said))
+    assert text.isprintable()
+    assert '"\\u001b[31m \\u007f\\u009b2J\\u202e\\u2066 ü 🧰\\n"' in text
+    assert said == orjson.loads(text)

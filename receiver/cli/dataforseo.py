@@ -60,7 +60,7 @@ def _add_status(group: click.Group, provider: str) -> None:
             )
         ]
         rows.sort(key=lambda row: row["status"] == "ok")
-        print_rows(rows, output=output, columns=("api", "endpoint", "status"))
+        print_rows(masked(settings, rows), output=output, columns=("api", "endpoint", "status"))
         return int(any(row["status"] != "ok" for row in rows))
 
 

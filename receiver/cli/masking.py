@@ -1,6 +1,5 @@
 """Keeping secrets, and what could command a terminal, off the screen."""
 
-import base64
 import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
@@ -60,12 +59,6 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
     path = settings.spool / "token"
     if not settings.tokens and path.is_file():
         yield path.read_text().strip()
-    for provider in ("dataforseo", "dataforapps"):
-        login = getattr(settings, f"{provider}_login")
-        password = getattr(settings, f"{provider}_password")
-        if login and password:
-            pair = f"{login}:{password.get_secret_value()}"
-            yield base64.b64encode(pair.encode()).decode()
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -176,7 +176,8 @@ class Session:
         number = len(self._unfinished)
         key = f"sweeps/unfinished/{self.provider}/{self.report.id}-{number}.json"
         self._unfinished[key] = list(wanted)
-        await asyncio.to_thread(self.store.put, key, _unfinished_content(wanted))
+        told = [replace(task, why=task.why and self._hide(task.why)) for task in wanted]
+        await asyncio.to_thread(self.store.put, key, _unfinished_content(told))
 
     async def unfinished(self, *, kinds: Sequence[str]) -> list[Wanted]:
         """Return what earlier sweeps meant to fetch and the archive lacks.

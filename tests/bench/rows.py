@@ -42,10 +42,11 @@ Measure = Callable[[Asked], list[Figure]]
 
 def rows() -> Mapping[str, Measure]:
     """Return the rows by name; imported late, for each brings what only it needs."""
-    from tests.bench import archive_ack, catalog, reading, replay
+    from tests.bench import archive_ack, balancer, catalog, reading, replay
 
     return {
         "archive-ack": archive_ack.measure,
+        "balancer": balancer.measure,
         "verify": reading.measure_verify,
         "export": reading.measure_export,
         "find": catalog.measure_find,

@@ -142,16 +142,17 @@ def without_spool(name: str, setting: Setting, *, environ: Mapping[str, str] | N
     )
 
 
-def spool(setting: Setting) -> Side:
+def spool(setting: Setting, name: str = "spool", *, token: str | None = None) -> Side:
     """Start the receiver with its parent stopped, and remove each sealed segment at once.
 
     So nothing is measured but the way to the 2xx, and the disk holds a few segments at most: a
     run that fills more and more fresh memory with files that nobody reads would measure how the
     kernel, and the machine below it, hand out memory.
     """
-    side = _receiver("spool", setting, {"RECEIVER_ARCHIVE": str(setting.directory / "unused")})
+    environ = {"RECEIVER_ARCHIVE": str(setting.directory / "unused")}
+    side = _receiver(name, setting, environ, token=token)
     os.kill(side.program.pid, signal.SIGSTOP)
-    sweeper = _Sweeper(setting.directory / "spool-spool")
+    sweeper = _Sweeper(setting.directory / f"spool-{name}")
 
     def end() -> None:
         sweeper.stop()
@@ -227,8 +228,10 @@ def s3_environ(url: str) -> dict[str, str]:
     }
 
 
-def _receiver(name: str, setting: Setting, environ: Mapping[str, str]) -> Side:
-    token = secrets.token_hex(24)
+def _receiver(
+    name: str, setting: Setting, environ: Mapping[str, str], *, token: str | None = None
+) -> Side:
+    token = token or secrets.token_hex(24)
     program = Program(
         name,
         [sys.executable, "-m", "receiver", "serve"],

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.system
 @pytest.fixture(autouse=True)
 def _wrk() -> None:
     needs("wrk")
+    needs("haproxy")
 
 
 def _tables(markdown: str) -> dict[str, list[dict[str, str]]]:

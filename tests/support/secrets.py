@@ -14,8 +14,6 @@ from urllib.parse import quote, unquote
 import orjson
 import zstandard
 
-from tests.support.samples import DIFFBOT_TOKEN
-
 _LISTS = ("RECEIVER_TOKENS", "RECEIVER_OUTSCRAPER_API_KEYS")
 _WHOLE = ("RECEIVER_DIFFBOT_TOKEN", "RECEIVER_REPLAY_SECRET", "AWS_SECRET_ACCESS_KEY")
 _ACCOUNTS = ("RECEIVER_DATAFORSEO", "RECEIVER_DATAFORAPPS")
@@ -30,7 +28,7 @@ _AROUND = 120
 
 def canaries(environ: Mapping[str, str]) -> set[str]:
     """Return every secret of an environment, in all forms in which it may turn up."""
-    found = {DIFFBOT_TOKEN}
+    found: set[str] = set()
     for name in _LISTS:
         found.update(part.strip() for part in environ.get(name, "").split(","))
     found.update(environ.get(name, "") for name in _WHOLE)

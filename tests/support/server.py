@@ -24,6 +24,7 @@ import orjson
 
 from tests.support import secrets
 from tests.support.http import Answer, Headers, request
+from tests.support.samples import DIFFBOT_TOKEN
 from tests.support.wait import wait_for
 
 TOKEN = "canary-token-3f9d2c81b7a64e05"
@@ -247,7 +248,11 @@ class Receiver:
         """Kill what still runs, and look for secrets in all that is left."""
         self._end()
         canaries = self._secrets | secrets.canaries(self.environ)
-        assert [] == secrets.leaks(canaries, self._left())
+        found = secrets.leaks(canaries, self._shown)
+        # A token that is in force nowhere is in the bodies of samples, and there alone.
+        found += secrets.leaks(canaries | {DIFFBOT_TOKEN}, self._left())
+        if found:
+            raise AssertionError("secrets were shown:\n" + "\n".join(found))
 
     def _end(self) -> None:
         self._url = None
@@ -257,7 +262,6 @@ class Receiver:
     def _left(self) -> Iterator[tuple[str, str]]:
         for number, life in enumerate(self.lives):
             yield f"output of life {number}", life.text()
-        yield from self._shown
         yield from self._newest.items()
         yield from secrets.files(self.root, self.environ.get("RECEIVER_ARCHIVE", "data/archive"))
 

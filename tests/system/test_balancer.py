@@ -188,8 +188,9 @@ def test_the_door_is_the_receivers_own(balancer: str, tmp_path: Path, far: Place
             assert 200 == exchange(caller, "POST", target, largest, claims).status
         larger = {"Content-Length": str(_BODY_BYTES_MAX + 1)}
         assert 413 == cluster.request("PUT", target, headers=larger).status
-        for probe in ("/readyz", "/healthz/", "/version", "/%72eadyz"):
-            assert 404 == cluster.request("GET", probe).status
+        for path in ("/readyz", "/healthz/", "/version", "/%72eadyz", "/"):
+            answer = cluster.request("GET", path)
+            assert (404, False) == (answer.status, b"unknown_route" in answer.body)
         assert 200 == cluster.receivers[0].readiness()
         cluster.end()
     [line] = read_lines(far.archive)

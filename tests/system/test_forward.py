@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,59 @@ def files_of(archive: Path, prefix: str) -> dict[str, bytes]:
     return {key: read.get(key) for key in read.keys(prefix)}
 
 
+# An instance dies.
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two instances over one archive; the first forwarded, and was killed in the midst of it."""
+
+    a: Receiver
+    b: Receiver
+    target: TargetServer
+    ledger: Ledger
+
+    def position(self) -> Any:
+        """Return what is written down."""
+        archive = Path(self.a.environ["RECEIVER_ARCHIVE"])
+        return orjson.loads((archive / "forwards/default/position.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Begun with the first test and looked at by the last: a lease takes its time to run out."""
+    root = tmp_path_factory.mktemp("pair")
+    ledger, samples = Ledger(), Samples(seed=72)
+    with TargetServer() as target:
+        target.otherwise = Reply(seconds=0.02)
+        shared = {**settings_for(target), "RECEIVER_ARCHIVE": str(root / "archive")}
+        with (
+            Receiver(root / "a", shared | {"RECEIVER_INSTANCE": "a"}) as a,
+            Receiver(root / "b", shared | {"RECEIVER_INSTANCE": "b"}) as b,
+        ):
+            a.start()
+            wait_for(lambda: a.status()["forward"]["active"], "one forwards")
+            b.start()
+            wait_for(lambda: b.status()["forward"]["held_by"], "the other is told")
+            for it in (a, b):
+                deliver(it, ledger, samples, 40)
+            wait_for(lambda: len(target.received) >= 30, "they are being forwarded")
+            assert not all_are_forwarded(target, ledger)
+            a.kill_all()
+            deliver(b, ledger, samples, 40)
+            yield Pair(a, b, target, ledger)
+
+
+def test_of_two_instances_one_forwards_and_the_other_says_who(pair: Pair) -> None:
+    status = pair.b.status()["forward"]
+    assert not status["active"]
+    assert status["held_by"].startswith("a/")
+    assert 1 == pair.position()["generation"]
+
+
+# A target is away.
+
+
 def test_a_target_that_is_down_holds_up_nothing_but_the_forwarding(
     tmp_path: Path, target: TargetServer
 ) -> None:
@@ -116,47 +170,6 @@ def _check_requests(target: TargetServer, ledger: Ledger) -> None:
         assert (sent.method, sent.body_bytes) == (received.method, len(received.body))
         if sent.invalid is None:
             Webhook(SECRET).verify(received.body, dict(received.headers), json_parse=False)
-
-
-def test_when_an_instance_is_killed_another_forwards_for_it(
-    tmp_path: Path, target: TargetServer
-) -> None:
-    ledger, samples = Ledger(), Samples(seed=72)
-    shared = {**settings_for(target), "RECEIVER_ARCHIVE": str(tmp_path / "archive")}
-    target.otherwise = Reply(seconds=0.02)
-    target.listen()
-    with (
-        Receiver(tmp_path / "a", shared | {"RECEIVER_INSTANCE": "a"}) as a,
-        Receiver(tmp_path / "b", shared | {"RECEIVER_INSTANCE": "b"}) as b,
-    ):
-        a.start()
-        wait_for(lambda: a.status()["forward"]["active"], "one forwards")
-        b.start()
-        wait_for(lambda: b.status()["forward"]["held_by"], "the other is told")
-        assert b.status()["forward"]["held_by"].startswith("a/")
-        for it in (a, b):
-            deliver(it, ledger, samples, 40)
-        # In the midst of it.
-        wait_for(lambda: len(target.received) >= 30, "they are being forwarded")
-        a.kill_all()
-        deliver(b, ledger, samples, 40)
-        wait_for(
-            lambda: b.status()["forward"]["active"],
-            "the other forwards",
-            seconds=LEASE_SECONDS + GRACE_SECONDS + ASK_SECONDS + 20,
-        )
-        # What its spool still holds comes late, and goes by the other.
-        a.start()
-        wait_for(lambda: all_are_forwarded(target, ledger), "all are forwarded", seconds=60)
-        wait_for(lambda: _position(tmp_path)["generation"] == 2, "the other writes it down")
-        assert not a.status()["forward"]["active"]
-        nothing_is_shown(a.text(), b.text())
-        twice = target.confirmed().total() - len(ledger.acknowledged)
-        print(f"{len(ledger.acknowledged)} callbacks, {twice} sent twice")
-
-
-def _position(root: Path) -> Any:
-    return orjson.loads((root / "archive/forwards/default/position.json").read_bytes())
 
 
 # The command.
@@ -235,3 +248,19 @@ def test_serve_does_not_start_with_a_url_that_cannot_be_called(tmp_path: Path) -
         life.wait_for_all()
         assert "http:// or https://" in life.text()
         nothing_is_shown(life.text())
+
+
+# An instance dies: what came of it.
+
+
+def test_when_an_instance_was_killed_another_forwards_for_it(pair: Pair) -> None:
+    seconds = LEASE_SECONDS + GRACE_SECONDS + ASK_SECONDS + 20
+    wait_for(lambda: pair.b.status()["forward"]["active"], "the other forwards", seconds=seconds)
+    # What its spool still holds comes late, and goes by the other.
+    pair.a.start()
+    wait_for(lambda: all_are_forwarded(pair.target, pair.ledger), "all of it", seconds=60)
+    wait_for(lambda: pair.position()["generation"] == 2, "the other writes it down")
+    assert not pair.a.status()["forward"]["active"]
+    nothing_is_shown(pair.a.text(), pair.b.text())
+    twice = pair.target.confirmed().total() - len(pair.ledger.acknowledged)
+    print(f"{len(pair.ledger.acknowledged)} callbacks, {twice} sent twice")

@@ -163,7 +163,7 @@ def test_a_replay_that_is_killed_again_and_again_reaches_a_second_receiver_whole
     with Receiver(tmp_path, settings, token=SECOND_TOKEN) as second:
         second.start()
         url = f"{second.url}/{{provider}}/{{kind}}/{SECOND_TOKEN}{{path}}"
-        paced = ("--since", "2h", "--rate", "600", "--concurrency", str(CONCURRENCY))
+        paced = ("--since", "2h", "--rate", "900", "--concurrency", str(CONCURRENCY))
         for _ in range(KILLS):
             life = many.launch("replay", "--to", url, "--job", name, "--yes", *paced)
             _kill_after(life, many.job_file(name), noise)
@@ -182,7 +182,7 @@ def test_a_replay_that_is_killed_again_and_again_reaches_a_second_receiver_whole
 
 def _kill_after(life: Life, job: Path, noise: random.Random) -> None:
     """Kill a replay at a moment that nothing in it decides."""
-    wanted = confirmed(job) + noise.randrange(1, 200)
+    wanted = confirmed(job) + noise.randrange(1, 150)
     wait_for(lambda: confirmed(job) >= wanted or life.ended, "some are confirmed")
     time.sleep(noise.uniform(0, 0.02))
     life.signal(signal.SIGKILL)
