@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from receiver import log
 from receiver.errors import Rejected
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Guard:
         self._signature_keys = signature_keys
         self._sources = sources
         self._sources_mode = sources_mode
+        # Behind a balancer that is not trusted every callback comes from an unknown address.
+        self._unknown = log.Sparing(_log)
 
     def check_token(self, given: bytes) -> bytes:
         """Return the token of a request's path."""
@@ -56,7 +59,8 @@ class Guard:
         """
         if self._sources_mode == "off" or provider != "dataforseo" or self._is_source(peer):
             return
-        _log.warning("unknown source address", extra={"provider": provider, "peer": peer})
+        extra: dict[str, object] = {"provider": provider, "peer": peer}
+        self._unknown.warning("unknown source address", reason="unknown_source", extra=extra)
         if self._sources_mode == "enforce":
             detail = "this address is not in RECEIVER_DATAFORSEO_SOURCES"
             raise Rejected("unknown_source", detail, status=401)
@@ -74,12 +78,14 @@ class Guard:
             return
         if not self._signature_keys:
             return  # nothing to check against; `required` without keys does not start
+        # White space around it is no part of a header's value (RFC 9110 §5.5).
+        given = given.strip().lower()
         good = False
         for key in self._signature_keys:
             digest = hmac.new(key, digestmod="sha256")
             for chunk in chunks:
                 digest.update(chunk)
-            good |= hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given.lower())
+            good |= hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given)
         if not good:
             detail = f"{name.decode()} fits none of RECEIVER_OUTSCRAPER_API_KEYS"
             raise Rejected("bad_signature", detail, status=401)

@@ -131,6 +131,13 @@ def test_a_plain_body_has_no_limit_but_its_own_size() -> None:
 
 
 @both_ways
+def test_members_without_end_are_not_gone_through() -> None:
+    member = gzip.compress(b"")
+    many = member * 10_000
+    assert (b"", True, True, None) == judged(many)
+    assert (many + member, False, False, "not_gzip") == judged(many + member)
+
+
 @given(content=st.binary(max_size=200), members=st.integers(1, 3))
 def test_whatever_was_compressed_comes_out(content: bytes, members: int) -> None:
     whole = content * members

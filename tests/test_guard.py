@@ -133,6 +133,10 @@ def test_hex_may_be_written_in_capitals() -> None:
     assert check_signature("required", signature(b"key-1").upper()) is None
 
 
+def test_white_space_behind_a_signature_is_no_part_of_it() -> None:
+    assert check_signature("required", signature(b"key-1") + b" \t") is None
+
+
 def test_the_signature_is_of_the_bytes_as_they_came() -> None:
     given = signature(b"key-1")
     assert check_signature("required", given, body=[b"".join(BODY)]) is None
@@ -184,3 +188,11 @@ def test_sources_are_enforced_where_that_is_asked_for(
     assert ["unknown source address"] * (0 if known else 2) == caplog.messages
     assert check_source("off", peer)
     assert check_source("enforce", peer, provider="diffbot")
+
+
+def test_unknown_sources_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    guard = Guard(tokens=[], sources=SOURCES, sources_mode="log")
+    for _ in range(100):
+        guard.check_source("dataforseo", "203.0.113.7")
+    # Five a second, should one second end meanwhile.
+    assert 5 <= len(caplog.messages) <= 10

@@ -37,6 +37,13 @@ def _app(size: int) -> Any:
 
 async def _seconds_until_ended(size: int, request: bytes) -> float:
     """Ask for something, read nothing, and return after how long the server gives up."""
+    lost = asyncio.Event()
+
+    class Watched(BoundedProtocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         # What a connection buffers is taken over from its listener.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
@@ -44,7 +51,7 @@ async def _seconds_until_ended(size: int, request: bytes) -> float:
         client.setblocking(False)
         config = uvicorn.Config(
             _app(size),
-            http=BoundedProtocol,
+            http=Watched,
             lifespan="off",
             ws="none",
             log_config=None,
@@ -56,18 +63,13 @@ async def _seconds_until_ended(size: int, request: bytes) -> float:
         await loop.sock_connect(client, listener.getsockname())
         await loop.sock_sendall(client, request)
         began = time.monotonic()
-        connections = server.server_state.connections
         try:
             async with asyncio.timeout(_LATE_SECONDS):
-                while server.server_state.total_requests == 0 and not connections:
-                    await asyncio.sleep(0.01)
-                while connections:
-                    await asyncio.sleep(0.01)
+                await lost.wait()
+            return time.monotonic() - began
         finally:
-            ended = time.monotonic() - began
             server.should_exit = server.force_exit = True
             await serving
-        return ended
 
 
 @pytest.mark.parametrize(
