@@ -392,6 +392,27 @@ async def test_a_damaged_index_object_is_told_and_forwarded_once_it_is_mended(
     assert dict.fromkeys(good + damaged, 1) == server.attempts()
 
 
+async def test_an_index_object_that_is_removed_in_between_is_nothing(
+    place: Place, store: Faulty, server: TargetServer
+) -> None:
+    process, removed = clock.new_id(), 0
+
+    def remove(key: str) -> None:
+        nonlocal removed
+        if key.startswith("index/") and process in key:
+            removed += 1
+            store.delete(key)
+
+    store.before_get = remove
+    async with forwarding(place, server.url, since_us=clock.now_us() - HOUR_US) as (forwarder, _):
+        gone = place.take(now(), process=process)
+        await until(lambda: removed)
+        good = place.take(now())
+        await until(lambda: forwarder.confirmed == 1)
+    assert dict.fromkeys(good, 1) == server.attempts()
+    assert gone[0] not in server.attempts()
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "not-a-segment.jsonl.gz", "x.jsonl.gz"])
 async def test_what_is_no_index_object_is_left_alone(
     place: Place, server: TargetServer, name: str

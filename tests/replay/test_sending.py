@@ -155,6 +155,12 @@ def test_what_says_that_the_moment_is_wrong_is_tried_again(
     assert outcome.why.endswith(": not now")
 
 
+def test_a_status_that_no_list_has_is_told_by_its_number(server: TargetServer) -> None:
+    again = Reply(status=520, body=b"Web server is returning an unknown error")
+    outcome = outcome_of(server, again, again, attempts_max=2)
+    assert "HTTP 520: Web server is returning an unknown error" == outcome.why
+
+
 @pytest.mark.parametrize("reply", [CUT, HANG])
 def test_no_answer_is_tried_again(server: TargetServer, reply: Reply) -> None:
     options: dict[str, Any] = {"timeout_seconds": 0.1}

@@ -38,7 +38,9 @@ class Reply:
 
     def encoded(self) -> bytes:
         """Return the answer as it goes over the wire."""
-        lines = [f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}"]
+        known = self.status in http.HTTPStatus.__members__.values()
+        phrase = http.HTTPStatus(self.status).phrase if known else "Unheard Of"
+        lines = [f"HTTP/1.1 {self.status} {phrase}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += [f"Content-Length: {len(self.body)}", "", ""]
         return "\r\n".join(lines).encode("latin-1") + self.body

@@ -1,7 +1,11 @@
 """Forwarding by the real commands: a target that is away, instances that die, what comes late."""
 
 import base64
+import os
+import pty
+import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -238,6 +242,34 @@ def _stand_by(it: Receiver, target: TargetServer) -> None:
 def _generation(it: Receiver) -> int:
     lease = orjson.loads((it.archive / "leases/forward-x.json").read_bytes())
     return int(lease["generation"])
+
+
+def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path, target: TargetServer) -> None:
+    with Receiver(tmp_path) as it:
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "receiver", "forward", "--to", url_of(target)]
+        process = subprocess.Popen(
+            command,
+            cwd=it.root,
+            env=it.environ | {"TERM": "xterm", "COLUMNS": "120"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown, told = b"", False
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:
+                break  # Linux's way to say that the other side is closed
+            if b" behind" in shown and not told:
+                told = True
+                process.send_signal(signal.SIGINT)
+        os.close(ours)
+        assert 130 == process.wait(60)
+    assert f"forwarding to {target.url}: 0 confirmed, 0 failed, 0.0 s behind" in shown.decode()
+    nothing_is_shown(shown.decode())
 
 
 def test_serve_does_not_start_with_a_url_that_cannot_be_called(tmp_path: Path) -> None:
