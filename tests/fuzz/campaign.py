@@ -35,8 +35,8 @@ SETTINGS = {
 }
 # What the memory of the server processes may grow by after the warm-up.
 _GROWTH_BYTES_MAX = 16 << 20
-# The parent ships, four segments at a time; its threads' heaps grow for a long while.
-_PARENT_BYTES_MAX = 320 << 20
+# The parent ships, four segments at a time, and holds a few at once.
+_PARENT_BYTES_MAX = 192 << 20
 # Of the spool and the shipping, which open and close some at any time.
 _FILES_SPARE = 8
 _CONNECTIONS = 32

@@ -242,6 +242,7 @@ class Cluster:
         changes: Mapping[str, str] | None = None,
         wire_seconds: float = 0.0,
     ) -> None:
+        needs(balancer)
         self._stack = ExitStack()
         self.receivers = []
         addresses = []

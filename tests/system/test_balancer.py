@@ -71,6 +71,11 @@ def test_instances_restart_one_after_the_other_unnoticed(
                 it.start()
                 wait_for(it.spooled, "the new one takes callbacks")
         assert ({200}, {}) == (set(ledger.statuses), load.unanswered)
+        if balancer == "haproxy":
+            # It had been told by /readyz, before a connection was refused.
+            down = "is DOWN, reason: Layer7 wrong status, code: 503"
+            log = cluster.balancer.text()
+            assert all(f"Server receivers/{name} {down}" in log for name in ("one", "two"))
         cluster.end()
     verify(far.archive, ledger)
 
