@@ -94,7 +94,9 @@ def in_spool(settings: config.Settings, filters: Filters) -> Iterator[search.Cal
 def load() -> config.Settings:
     """Return the settings, with warnings sent to stderr."""
     settings = config.load()
-    log.configure(form=settings.log_format, level="warning", stream=sys.stderr)
+    log.configure(
+        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
+    )
     return settings
 
 

@@ -8,33 +8,59 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Taken and not begun, for each that is under way.
-_WAITING = 4
+# Taken and not done, besides those under way.
+_WAITING = 1024
+
+
+class Place:
+    """One of the places at which work is under way; whoever only waits may leave it to others."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._held = True
+
+    def leave(self) -> None:
+        """Let another begin, or go on."""
+        if self._held:
+            self._held = False
+            self._places.release()
+
+    async def take(self) -> None:
+        """Take a place again, behind all that wait for one."""
+        await self._places.acquire()
+        self._held = True
 
 
 class InOrder(Generic[T]):
     """Begins the work on items as they come; ``key`` says which belong together.
 
-    At most ``concurrency`` are under way, and a few times as many wait their turn.  When work
-    raises, or this is cancelled, ``stopping`` is set and no more is begun; what is under way gets
-    ``end_seconds`` to come to an end.
+    At most ``concurrency`` have a place at a time; a thousand more, or as many as are of
+    ``size_max`` together, wait for one.  When work raises, or this is cancelled, ``stopping`` is
+    set and no more is begun; what is under way gets ``end_seconds`` to come to an end.
     """
 
     def __init__(
         self,
-        work: Callable[[T], Awaitable[None]],
+        work: Callable[[T, Place], Awaitable[None]],
         *,
         key: Callable[[T], str],
+        size: Callable[[T], int],
         concurrency: int,
+        size_max: int,
         end_seconds: float,
         stopping: asyncio.Event,
     ) -> None:
         self._work = work
         self._key = key
+        self._size = size
+        self._size_max = size_max
         self._end_seconds = end_seconds
         self._stopping = stopping
         self._places = asyncio.Semaphore(concurrency)
-        self._room = asyncio.Semaphore(concurrency * (1 + _WAITING))
+        self._count_max = concurrency + _WAITING
+        self._count = 0
+        self._held = 0
+        self._less = asyncio.Event()
         # What waits for one of its key, for each key that has one under way.
         self._behind: dict[str, collections.deque[T]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
@@ -61,23 +87,35 @@ class InOrder(Generic[T]):
     async def _feed(self, items: AsyncGenerator[T]) -> None:
         async with contextlib.aclosing(items):
             async for item in items:
-                await self._room.acquire()
+                await self._make_room(self._size(item))
                 key = self._key(item)
                 if key in self._behind:
                     self._behind[key].append(item)
                     continue
                 self._behind[key] = collections.deque()
                 await self._places.acquire()
-                task = asyncio.create_task(self._chain(key, item))
+                task = asyncio.create_task(self._chain(key, item, Place(self._places)))
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
 
-    async def _chain(self, key: str, item: T) -> None:
+    async def _make_room(self, size: int) -> None:
+        """Wait until an item of this size may be taken; one of any size may be taken alone."""
+        while self._count and (
+            self._count >= self._count_max or self._held + size > self._size_max
+        ):
+            self._less.clear()
+            await self._less.wait()
+        self._count += 1
+        self._held += size
+
+    async def _chain(self, key: str, item: T, place: Place) -> None:
         """Work on an item, and on those of its key that came to stand behind it."""
         try:
             while not self._stopping.is_set():
-                await self._work(item)
-                self._room.release()
+                await self._work(item, place)
+                self._count -= 1
+                self._held -= self._size(item)
+                self._less.set()
                 if not self._behind[key]:
                     return
                 item = self._behind[key].popleft()
@@ -86,7 +124,7 @@ class InOrder(Generic[T]):
             self._stopping.set()
         finally:
             del self._behind[key]
-            self._places.release()
+            place.leave()
 
     async def _end(self, feeding: "asyncio.Task[None]") -> None:
         with contextlib.suppress(asyncio.CancelledError, Exception):

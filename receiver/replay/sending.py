@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from receiver.errors import TargetError
-from receiver.replay.in_order import InOrder
+from receiver.replay.in_order import InOrder, Place
 from receiver.replay.reading import Item, Unreadable
 from receiver.replay.request import Request
 from receiver.signature import Signer
@@ -25,6 +25,8 @@ _RETRY_SECONDS_MAX = 60.0
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 # So many given up in a row mean that the target takes nothing.
 FAILURES_MAX = 100
+# So many bytes of bodies are held at most, or one.
+_HELD_BYTES = 128 << 20
 # How long what is under way may take when the sending is told to stop.
 _END_SECONDS = 5.0
 # How far behind its rate the sending may catch up at once.
@@ -74,7 +76,8 @@ class Sender:
         self._next = 0.0
         self._paused_until = 0.0
         self._confirmed = 0
-        self._failures = 0
+        # In a row: given up, and attempts that did not succeed.
+        self._failures = self._refusals = 0
         self._stopping = asyncio.Event()
         self.retries = 0
 
@@ -85,20 +88,22 @@ class Sender:
         is under way gets a few seconds to be settled; of the rest nothing is told.
         """
 
-        async def settle(item: Item) -> None:
+        async def settle(item: Item, place: Place) -> None:
             with contextlib.suppress(_Abandoned):
-                done(item, await self._settle(item))
+                done(item, await self._settle(item, place))
 
         order = InOrder(
             settle,
             key=_task_of,
+            size=_size_of,
             concurrency=self._concurrency,
+            size_max=_HELD_BYTES,
             end_seconds=_END_SECONDS,
             stopping=self._stopping,
         )
         await order.run(items)
 
-    async def _settle(self, request: Item) -> Outcome:
+    async def _settle(self, request: Item, place: Place) -> Outcome:
         if isinstance(request, Unreadable):
             return Outcome(confirmed=False, attempts=0, why=request.why)
         attempts = sent = 0
@@ -112,12 +117,27 @@ class Sender:
             why, final, reached = await self._attempt(request)
             if not why:
                 self._confirmed += 1
-                self._failures = 0
+                self._failures = self._refusals = 0
                 return Outcome(confirmed=True, attempts=sent)
             if final or attempts >= self._attempts_max:
                 return self._give_up(why, sent, reached)
             self.retries += 1
-            await self._pause(_backoff(sent))
+            await self._wait_behind_others(_backoff(sent), place)
+
+    async def _wait_behind_others(self, seconds: float, place: Place) -> None:
+        """Wait before another attempt.
+
+        As long as the target takes others, the place is theirs meanwhile.  If it takes none, it
+        is not asked more often; but what comes next is tried first, for it may be taken.
+        """
+        self._refusals += 1
+        if self._refusals < self._concurrency:
+            place.leave()
+        await self._pause(seconds)
+        place.leave()
+        await place.take()
+        if self._stopping.is_set():
+            raise _Abandoned
 
     async def _attempt(self, request: Request) -> tuple[str, bool, bool]:
         """Return why it is not confirmed, whether for good, and whether the target was reached."""
@@ -185,6 +205,10 @@ class _Abandoned(Exception):
 def _task_of(item: Item) -> str:
     entry = item.entry
     return f"{entry.provider}\0{entry.task_id}" if entry.task_id else entry.delivery_id
+
+
+def _size_of(item: Item) -> int:
+    return len(item.body) if isinstance(item, Request) else 0
 
 
 def _said(answer: Answer) -> str:

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.system
 @pytest.fixture(autouse=True)
 def _wrk() -> None:
     needs("wrk")
-    needs("haproxy")
 
 
 def _tables(markdown: str) -> dict[str, list[dict[str, str]]]:
@@ -38,11 +37,18 @@ def _tables(markdown: str) -> dict[str, list[dict[str, str]]]:
     return tables
 
 
-@pytest.mark.timeout(300)
-def test_a_quick_run_prints_and_writes_every_row_with_its_figures(tmp_path: Path) -> None:
+# What takes a minute even when it is quick is left to `make bench`.
+_ROWS = (*LABELS, "half-load", "ship", "s3", "find")
+
+
+def test_a_quick_run_prints_and_writes_its_rows_with_their_figures(tmp_path: Path) -> None:
     output = tmp_path / "results"
+    chosen = f"--rows={','.join(_ROWS)}"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--quick", "--seconds=1", "--output", str(output)],
+        [
+            *(sys.executable, "-m", "tests.bench", "--quick", "--seconds=1", chosen),
+            *("--output", str(output)),
+        ],
         cwd=_PROJECT,
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.replay.in_order import InOrder
+from receiver.replay.in_order import InOrder, Place
 
 
 class Failed(Exception):
@@ -27,7 +27,7 @@ class Works:
         self.most = 0
         self.closed = False
 
-    async def work(self, item: tuple[int, str, int]) -> None:
+    async def work(self, item: tuple[int, str, int], place: Place) -> None:
         number, _, turns = item
         self.begun.append(number)
         self.under_way.add(number)
@@ -54,13 +54,16 @@ def in_order(
     works: Works,
     *,
     concurrency: int,
+    size_max: int = 20,
     end_seconds: float = 5.0,
     stopping: asyncio.Event | None = None,
 ) -> InOrder[tuple[int, str, int]]:
     return InOrder(
         works.work,
         key=lambda item: item[1],
+        size=lambda item: 1,
         concurrency=concurrency,
+        size_max=size_max,
         end_seconds=end_seconds,
         stopping=stopping or asyncio.Event(),
     )
@@ -123,7 +126,7 @@ def test_after_a_failure_nothing_is_begun_and_what_is_under_way_ends(
     behind = [number for number, key, _ in items if key == items[fails][1] and number > fails]
     assert not set(behind) & set(works.begun)
     # Nothing that came later than what was under way at the failure.
-    assert len(works.begun) <= fails + 1 + 5 * concurrency
+    assert len(works.begun) <= fails + 1 + 20
 
 
 @settings(deadline=None)
@@ -202,11 +205,84 @@ def test_only_so_many_are_taken_before_they_are_begun() -> None:
         for _ in range(200):
             await asyncio.sleep(0)
         assert [0] == works.begun
-        assert 4 < taken <= 4 * 5 + 1
+        assert 20 < taken <= 20 + 1
         task.cancel()
         await asyncio.wait((task,))
 
     asyncio.run(whole())
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 30), max_size=40),
+    concurrency=st.integers(1, 8),
+    size_max=st.integers(1, 40),
+)
+def test_no_more_is_held_than_allowed_or_one(
+    sizes: list[int], concurrency: int, size_max: int
+) -> None:
+    held: list[int] = []
+    done = 0
+
+    async def items() -> AsyncGenerator[int]:
+        for number in range(len(sizes)):
+            yield number
+
+    def size(number: int) -> int:
+        return sizes[number]
+
+    async def work(number: int, place: Place) -> None:
+        nonlocal done
+        held.append(number)
+        assert sum(map(size, held)) <= size_max or len(held) == 1
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        held.remove(number)
+        done += 1
+
+    async def whole() -> None:
+        await InOrder(
+            work,
+            key=str,
+            size=size,
+            concurrency=concurrency,
+            size_max=size_max,
+            end_seconds=5.0,
+            stopping=asyncio.Event(),
+        ).run(items())
+
+    asyncio.run(whole())
+    assert len(sizes) == done
+
+
+def test_who_leaves_its_place_lets_others_go_on() -> None:
+    order: list[str] = []
+
+    async def work(item: tuple[int, str, int], place: Place) -> None:
+        number, *_ = item
+        order.append(f"{number} begins")
+        if number == 0:
+            place.leave()
+            place.leave()
+            for _ in range(30):
+                await asyncio.sleep(0)
+            await place.take()
+        order.append(f"{number} ends")
+
+    async def whole() -> None:
+        await InOrder(
+            work,
+            key=lambda item: item[1],
+            size=lambda item: 1,
+            concurrency=1,
+            size_max=9,
+            end_seconds=5.0,
+            stopping=asyncio.Event(),
+        ).run(Works().items([(n, "other" if n else "one", 0) for n in range(3)]))
+
+    asyncio.run(whole())
+    others = ["1 begins", "1 ends", "2 begins", "2 ends"]
+    assert ["0 begins", *others, "0 ends"] == order
 
 
 def test_who_waits_for_its_turn_does_not_hold_up_other_keys() -> None:

@@ -323,6 +323,33 @@ def test_a_patient_sender_does_not_give_up_what_is_refused_alone(server: TargetS
     assert [Outcome(confirmed=True, attempts=41)] == list(told.outcomes.values())
 
 
+@pytest.mark.parametrize("every", [2, 20])
+def test_many_that_are_refused_do_not_hold_up_the_others(server: TargetServer, every: int) -> None:
+    items = some(server.url, 600)
+    bad = {item.entry.delivery_id for item in items[::every]}
+    server.otherwise = lambda received: Reply(status=500 if received.id in bad else 200)
+    told, good = Told(), len(items) - len(bad)
+
+    async def whole() -> None:
+        hurried = Hurried()
+        async with Target(connections=16, timeout_seconds=10.0) as target:
+            sender = Sender(
+                target,
+                signer=None,
+                concurrency=4,
+                patient=True,
+                now=hurried.now,
+                sleep=hurried.sleep,
+            )
+            task = asyncio.create_task(sender.run(iterated(items), told))
+            await until(lambda: sum(each.confirmed for each in told.outcomes.values()) == good)
+            task.cancel()
+            await asyncio.wait((task,))
+
+    asyncio.run(whole())
+    assert {outcome.confirmed for each, outcome in told.outcomes.items() if each in bad} <= {False}
+
+
 # Being told to stop.
 
 

@@ -7,7 +7,7 @@ what it answered and showed, its archive if that is a directory, and its jobs an
 import base64
 import gzip
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -42,8 +42,10 @@ def canaries(environ: Mapping[str, str]) -> set[str]:
     return found | {quote(secret, safe="") for secret in found} | set(map(unquote, found))
 
 
-def leaks(secrets: Iterable[str], texts: Iterable[tuple[str, str]]) -> list[str]:
+def leaks(secrets: Collection[str], texts: Iterable[tuple[str, str]]) -> list[str]:
     """Return where a secret stands in texts that are given with their names."""
+    if not secrets:
+        return []  # an empty pattern is found everywhere
     pattern = re.compile("|".join(map(re.escape, sorted(secrets))))
     return [
         f"{name}: {found[0]} in {text[max(0, found.start() - _AROUND) : found.end() + _AROUND]!r}"
