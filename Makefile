@@ -32,7 +32,7 @@ run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URL
 	@$(BIN)/receiver serve || test $$? -eq 130
 
 test: install infra-tools ## all tests
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: lint types layers test ## everything that CI checks
 

@@ -20,8 +20,6 @@ INFRA = ROOT / "infra"
 # A template given as text may be no longer.
 TEMPLATE_BYTES_MAX = 51_200
 
-pytestmark = pytest.mark.xdist_group("aws")
-
 
 def resources() -> dict[str, Any]:
     template, faults = decode(str(TEMPLATE))

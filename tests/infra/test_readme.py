@@ -145,7 +145,6 @@ class Shell:
 
 
 @pytest.mark.system
-@pytest.mark.xdist_group("aws")
 def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
     shell: Shell, account: Account, tmp_path: Path
 ) -> None:
@@ -181,7 +180,6 @@ def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
 
 
 @pytest.mark.system
-@pytest.mark.xdist_group("aws")
 def test_a_bucket_made_by_hand_is_as_the_files_say(shell: Shell, account: Account) -> None:
     (block,) = blocks("A bucket by hand")
     # moto lives in the region that knows no location.

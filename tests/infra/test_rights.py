@@ -13,7 +13,7 @@ from tests.support.s3 import Bucket, connect
 from tests.support.samples import Samples
 from tests.support.server import TOKEN, Receiver
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("aws")]
+pytestmark = pytest.mark.system
 
 
 def identity(account: Account, name: str, policy: dict[str, Any]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from tests.support.server import Life, Receiver
 from tests.support.wait import wait_for
 from tests.system.conftest import place_in_bucket
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("find")]
+pytestmark = pytest.mark.system
 
 _LONG_BYTES = 60 << 20
 _SECRETS = {"RECEIVER_DIFFBOT_TOKEN": DIFFBOT_TOKEN, "RECEIVER_OUTSCRAPER_API_KEYS": API_KEY}

@@ -23,7 +23,7 @@ from tests.support.server import Life, Receiver
 from tests.support.target import Reply, TargetServer
 from tests.support.wait import wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("forward")]
+pytestmark = pytest.mark.system
 
 SECRET = "whsec_" + base64.b64encode(b"canary-secret-of-the-forwards").decode()
 URL_TOKEN = "canary-token-of-the-target-8d1f"

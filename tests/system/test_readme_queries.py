@@ -24,7 +24,7 @@ from sqlglot import exp
 from tests.support import engines
 from tests.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("readme_queries")]
+pytestmark = pytest.mark.system
 
 Rows = list[tuple[Any, ...]]
 Run = Callable[[str], tuple[tuple[str, ...], Rows]]

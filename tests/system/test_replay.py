@@ -34,7 +34,7 @@ from tests.support.target import Reply, TargetServer
 from tests.support.wait import wait_for
 from tests.system.conftest import place_in_bucket
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("replay")]
+pytestmark = pytest.mark.system
 
 SECRET = "whsec_" + base64.b64encode(b"canary-secret-of-the-replays").decode()
 URL_TOKEN = "canary-token-of-the-target-8d1f"
