@@ -1,7 +1,6 @@
 """Plain HTTP over one connection, with nothing done behind the caller's back."""
 
 import http.client
-import select
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+
+from tests.support.wait import readable
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -50,7 +51,7 @@ def connection_to(
 
 def is_closed_by_peer(connection: http.client.HTTPConnection) -> bool:
     """Tell whether the other side has closed a connection that waits for its next request."""
-    return connection.sock is not None and bool(select.select([connection.sock], [], [], 0)[0])
+    return connection.sock is not None and bool(readable([connection.sock]))
 
 
 def request(

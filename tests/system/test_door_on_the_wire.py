@@ -1,6 +1,5 @@
 """The door, seen by clients that write their own bytes: every route, answer, header and limit."""
 
-import select
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tests.support.http import Answer, connect, read_answer
 from tests.support.oracle import DirectoryArchive, read_lines
 from tests.support.samples import API_KEY, signature
 from tests.support.server import TOKEN, Receiver, peak_memory_bytes
-from tests.support.wait import wait_for
+from tests.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -615,5 +614,4 @@ def _send_until_closed(connection: socket.socket, more: bytes) -> int:
 
 
 def _closed_within(connection: socket.socket, seconds: float) -> bool:
-    readable, _, _ = select.select([connection], [], [], seconds)
-    return bool(readable) and connection.recv(1) == b""
+    return bool(readable([connection], seconds=seconds)) and connection.recv(1) == b""

@@ -5,7 +5,6 @@ import logging
 import os
 import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from tests.support.relay import Relay
 from tests.support.s3 import S3Server
 from tests.support.samples import API_KEY, DIFFBOT_TOKEN, Sample, Samples
 from tests.support.server import Life, Receiver
-from tests.support.wait import wait_for
+from tests.support.wait import readable, wait_for
 from tests.system.conftest import place_in_bucket
 
 pytestmark = pytest.mark.system
@@ -356,7 +355,7 @@ def test_an_interrupted_export_is_status_130(kept: Kept) -> None:
     )
     assert process.stdout is not None
     # It has begun to write more than a pipe holds, and waits for a reader.
-    assert select.select([process.stdout], [], [], 30)[0]
+    assert readable([process.stdout], seconds=30)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (130, b"receiver: interrupted") == (process.returncode, errors.strip())

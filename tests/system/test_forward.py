@@ -3,7 +3,6 @@
 import base64
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from tests.support.oracle import DirectoryArchive, Ledger
 from tests.support.samples import Samples
 from tests.support.server import Life, Receiver
 from tests.support.target import Reply, TargetServer
-from tests.support.wait import wait_for
+from tests.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -258,7 +257,7 @@ def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path, target: TargetServer)
         )
         os.close(theirs)
         shown, told = b"", False
-        while select.select([ours], [], [], 60)[0]:
+        while readable([ours], seconds=60):
             try:
                 shown += os.read(ours, 4096)
             except OSError:

@@ -2,7 +2,6 @@
 
 import os
 import pty
-import select
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tests.simulators.outscraper import Outscraper
 from tests.simulators.server import Simulator
 from tests.simulators.sink import Sink
 from tests.support.server import TOKEN, Receiver
+from tests.support.wait import readable
 
 pytestmark = pytest.mark.system
 
@@ -127,7 +127,7 @@ class Desk:
         shown = b""
         deadline = time.monotonic() + 60
         answered = False
-        while time.monotonic() < deadline and select.select([ours], [], [], 60)[0]:
+        while time.monotonic() < deadline and readable([ours], seconds=60):
             try:
                 chunk = os.read(ours, 4096)
             except OSError:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import pty
 import random
-import select
 import signal
 import sqlite3
 import subprocess
@@ -31,7 +30,7 @@ from tests.support.s3 import S3Server
 from tests.support.samples import API_KEY, Sample, Samples
 from tests.support.server import Life, Receiver
 from tests.support.target import Reply, TargetServer
-from tests.support.wait import wait_for
+from tests.support.wait import readable, wait_for
 from tests.system.conftest import place_in_bucket
 
 pytestmark = pytest.mark.system
@@ -309,7 +308,7 @@ def at_a_terminal(many: Kept, *arguments: str, answer: str = "") -> tuple[int, s
     )
     os.close(theirs)
     shown, answered = b"", False
-    while select.select([ours], [], [], 60)[0]:
+    while readable([ours], seconds=60):
         try:
             shown += os.read(ours, 4096)
         except OSError:

@@ -2,7 +2,6 @@
 
 import contextlib
 import resource
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from tests.support.http import Answer, connect, read_answer
 from tests.support.samples import Samples
 from tests.support.server import Receiver, open_files, resident_bytes
-from tests.support.wait import wait_for
+from tests.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -70,7 +69,7 @@ class Slow:
     def poke(self) -> None:
         """Send the next byte, and see whether the other side has had enough."""
         try:
-            while select.select([self.connection], [], [], 0)[0]:
+            while readable([self.connection]):
                 if not self.connection.recv(65536):
                     raise ConnectionResetError
             self.connection.sendall(self.more)
@@ -174,7 +173,7 @@ def test_the_admin_port_is_as_careful(receiver: Receiver) -> None:
         assert 431 == read_answer(connection).status
     with contextlib.ExitStack() as held:
         connections = [held.enter_context(connect(receiver.admin_url)) for _ in range(150)]
-        ended = wait_for(lambda: select.select(connections, [], [], 0)[0], "some are refused")
+        ended = wait_for(lambda: readable(connections), "some are refused")
         assert len(ended) <= 50
     assert resident_bytes(parent) - memory < 32 << 20
     wait_for(lambda: answers(receiver), "it answers again")
