@@ -279,18 +279,12 @@ class Spool:
         self._loop.call_soon_threadsafe(self._settle, group, segment_name, failure)
         if self._writer is not None and self._writer.bytes >= self._batch_bytes:
             self._seal()
-        elif self._writer is not None and self._writer.bytes >= self._batch_bytes / 2:
-            self._writer.prepare()
 
     def _maintain(self) -> None:
         mended = self._failure is not None and self._probe()
         self._loop.call_soon_threadsafe(lambda: self._maintained(mended=mended))
-        if self._writer is None:
-            return
-        if self._writer.age_seconds >= self._batch_seconds:
+        if self._writer is not None and self._writer.age_seconds >= self._batch_seconds:
             self._seal()
-        elif self._writer.age_seconds >= self._batch_seconds / 2:
-            self._writer.prepare()
 
     def _probe(self) -> bool:
         try:

@@ -3,15 +3,11 @@
 What it keeps true: bytes that `write` returned for are on stable storage, in a file whose name is
 too.  A new file's name is synced before its first record; a seal only renames, so a crash in the
 middle of one leaves the same bytes under either name.
-
-The next file can be prepared ahead in a thread of its own, so that nobody waits for the sync of
-its name; prepared and empty it is one that a writer had just begun.
 """
 
 import logging
 import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from receiver import disk, segment
@@ -36,9 +32,6 @@ class Writer:
         self._begun_at = 0.0
         self._number = 0
         self._fd: int | None = None
-        # The number of the next segment, and its file.
-        self._prepared: tuple[int, Future[int]] | None = None
-        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="prepare")
         try:
             self._begin()
         except OSError:
@@ -80,12 +73,6 @@ class Writer:
         self.records += records
         self.bytes += sum(map(len, buffers))
 
-    def prepare(self) -> None:
-        """Let the next segment's file be made meanwhile: the seal is near."""
-        if self._prepared is None:
-            number = self._number + 1
-            self._prepared = number, self._preparing.submit(self._make, number)
-
     def seal(self) -> None:
         """Finish the open segment, so that it can be shipped, and begin the next.
 
@@ -116,40 +103,19 @@ class Writer:
                 self._path(segment.OPEN).unlink()
             os.close(self._fd)
             self._fd = None
-        self._discard_prepared()
-        self._preparing.shutdown()
-        disk.sync_directory(self.directory)
+            disk.sync_directory(self.directory)
         os.close(self._lock)
 
     def _begin(self) -> None:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None:
-            assert prepared[0] == self._number
-            try:
-                self._fd = prepared[1].result()
-            except OSError:
-                pass  # for then; if it still fails, that is said below
-            else:
-                return
-        self._fd = self._make(self._number)
-
-    def _make(self, number: int) -> int:
-        """Make the file of a segment; its name is durable on return."""
         # It may be there, empty: from an attempt that could not sync its name.
-        path = self._path(segment.OPEN, number)
+        path = self._path(segment.OPEN)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             disk.sync_directory(self.directory)
         except OSError:
             os.close(fd)
             raise
-        return fd
-
-    def _discard_prepared(self) -> None:
-        prepared, self._prepared = self._prepared, None
-        if prepared is not None and prepared[1].exception() is None:
-            os.close(prepared[1].result())
-            self._path(segment.OPEN, prepared[0]).unlink(missing_ok=True)
+        self._fd = fd
 
     def _next(self) -> None:
         self._fd = None
@@ -175,6 +141,5 @@ class Writer:
             _log.error("segment set aside", extra={"segment": name})
         self._next()
 
-    def _path(self, suffix: str, number: int | None = None) -> Path:
-        name = self.segment if number is None else segment.name_of(self.process, number)
-        return self.directory / f"{name}{suffix}"
+    def _path(self, suffix: str) -> Path:
+        return self.directory / f"{self.segment}{suffix}"
