@@ -14,8 +14,8 @@ import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -24,10 +24,12 @@ from receiver.archive.checking import check_lines, check_size
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.archive.reading import Entry, entries
 from receiver.errors import NotFound, StoreError
+from receiver.parallel import map_ahead
 from receiver.segment import number_of, process_of
 from receiver.store import Store
 
 _AT_ONCE = 8
+_AHEAD = 2 * _AT_ONCE
 # Missing segments that are named; the others are counted.
 _NAMED_MAX = 10
 _NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}-\d+\Z")
@@ -129,7 +131,7 @@ class _Verifier:
         sizes = {found.key: found.bytes for found in self._store.list(f"callbacks/date={day}/")}
         check = functools.partial(self._segment, sizes=sizes)
         unreadable = set()
-        for done in _bounded(pool, check, self._index_keys(day)):
+        for done in map_ahead(pool, check, self._index_keys(day), ahead=_AHEAD):
             self._segments += 1
             self._lines += done.lines
             self._bytes += done.bytes
@@ -257,16 +259,3 @@ def _days(since: datetime, until: datetime) -> Iterator[date]:
     while day <= (until.astimezone(UTC) - timedelta(microseconds=1)).date():
         yield day
         day += timedelta(days=1)
-
-
-def _bounded(
-    pool: ThreadPoolExecutor, work: Callable[[str], _Segment], keys: Iterable[str]
-) -> Iterator[_Segment]:
-    """Map over keys in order, with no more than a few results waiting."""
-    waiting: collections.deque[Future[_Segment]] = collections.deque()
-    for key in keys:
-        waiting.append(pool.submit(work, key))
-        if len(waiting) >= _AT_ONCE * 2:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

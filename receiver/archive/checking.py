@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from receiver.archive import steps
-from receiver.archive.reading import Entry, inflate
+from receiver.archive.reading import Columns, Entry, inflate
 from receiver.archive.spans import SPAN_BYTES
 from receiver.errors import Damaged, NotFound
 
@@ -25,24 +25,8 @@ class Problem:
     detail: str
 
 
-class _Columns(msgspec.Struct):
-    """What a line and its entry both say."""
-
-    delivery_id: str
-    provider: str
-    kind: str
-    origin: str
-    task_id: str | None
-    tag: str | None
-    key: str | None
-    status: str | None
-    received_at: str
-    body_bytes: int
-    invalid: str | None
-
-
-_LINE = msgspec.json.Decoder(_Columns)
-_NAMES = _Columns.__struct_fields__
+_LINE = msgspec.json.Decoder(Columns)
+_NAMES = Columns.__struct_fields__
 
 
 def check_size(name: str, held: Iterable[Entry], size: int) -> Iterator[Problem]:

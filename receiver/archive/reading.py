@@ -10,8 +10,8 @@ from receiver.errors import Damaged
 from receiver.store import Store
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A line of the index: what a callback is, and where its line stands."""
+class Columns(msgspec.Struct, frozen=True, gc=False):
+    """What a line and its index entry both say of a callback."""
 
     delivery_id: str
     provider: str
@@ -24,6 +24,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     received_at: str
     body_bytes: int
     invalid: str | None
+
+
+class Entry(Columns, frozen=True, gc=False):
+    """A line of the index: what a callback is, and where its line stands."""
+
     segment: str
     position: int
     of: int

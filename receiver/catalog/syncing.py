@@ -4,23 +4,19 @@ A day is listed in stretches of about one page of an S3 listing, cut at keys tha
 that also a day of many segments is listed by several requests at once.
 """
 
-import collections
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.catalog.file import transaction
 from receiver.catalog.tables import Labels, drop, known_keys, take
 from receiver.errors import NotFound
+from receiver.parallel import map_ahead
 from receiver.store import Store
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _INDEX = "index/"
 _AT_ONCE = 16
@@ -63,7 +59,8 @@ def sync(
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="catalog")
     try:
         new = _new_keys(database, store, pool, _bounds(since, until))
-        for batch in _batches(_ahead(pool, lambda key: (key, _read(store, key)), new)):
+        read = map_ahead(pool, lambda key: (key, _read(store, key)), new, ahead=_AHEAD)
+        for batch in _batches(read):
             with transaction(database):
                 counts = [take(database, labels, key, content) for key, content in batch]
             segments += sum(count is not None for count in counts)
@@ -89,7 +86,8 @@ def _new_keys(
     database: sqlite3.Connection, store: Store, pool: ThreadPoolExecutor, bounds: tuple[str, str]
 ) -> Iterator[str]:
     stretches = _stretches(database, store, bounds)
-    for new, gone in _ahead(pool, lambda stretch: _compare(store, stretch), stretches):
+    compared = map_ahead(pool, lambda each: _compare(store, each), stretches, ahead=_AHEAD)
+    for new, gone in compared:
         if gone:
             with transaction(database):
                 drop(database, gone)
@@ -147,14 +145,3 @@ def _batches(
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Map over items in order, some ahead of what is asked for."""
-    waiting: collections.deque[Future[R]] = collections.deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= _AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
