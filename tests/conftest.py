@@ -1,11 +1,22 @@
 """Fixtures that several suites use."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.relay import Relay
 from tests.support.s3 import Bucket, S3Server, s3_server
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the commands under test, however this run itself was started.
+
+    A shell without job control starts what it sends to the background with SIGINT ignored, and
+    every program inherits that (POSIX.1-2024, Shell, 2.11).
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
