@@ -16,7 +16,8 @@ from typing import Any
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
 from receiver.reconciler.report import Outcome, Repair
-from receiver.reconciler.session import Session, Wanted
+from receiver.reconciler.session import Session
+from receiver.reconciler.unfinished import Wanted
 
 _log = logging.getLogger(__name__)
 

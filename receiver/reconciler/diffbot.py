@@ -15,7 +15,8 @@ from receiver import clock, envelope
 from receiver.providers import PROVIDERS
 from receiver.providers import diffbot_api as api
 from receiver.reconciler.report import Repair
-from receiver.reconciler.session import Session, Wanted
+from receiver.reconciler.session import Session
+from receiver.reconciler.unfinished import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from receiver import clock
 from receiver.providers import outscraper_api as api
 from receiver.providers.conversation import Reply
 from receiver.reconciler.report import Repair
-from receiver.reconciler.session import Session, Wanted
+from receiver.reconciler.session import Session
+from receiver.reconciler.unfinished import Wanted
 
 _RESULTS = ("result",)
 _AT_ONCE = 8

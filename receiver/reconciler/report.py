@@ -1,6 +1,7 @@
 """What a sweep found and did: one line a task, and a summary."""
 
 import collections
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -9,6 +10,8 @@ import orjson
 
 from receiver import clock, metrics
 from receiver.store import Store
+
+_log = logging.getLogger(__name__)
 
 # repaired   the callback never came; its result was fetched
 # collected  the callback came and said only that there is a result; that was fetched
@@ -81,10 +84,13 @@ class Report:
     alarms: list[str] = field(default_factory=list)
 
     def add(self, repair: Repair) -> None:
-        """Take a repair down, and count it."""
+        """Take a repair down, count it, and log it."""
         self.repairs.append(repair)
-        if not self.dry_run:
-            metrics.swept.labels(self.provider, repair.outcome).inc()
+        if self.dry_run:
+            return
+        metrics.swept.labels(self.provider, repair.outcome).inc()
+        level = logging.ERROR if repair.outcome in ("lost", "failed") else logging.INFO
+        _log.log(level, "repair", extra=asdict(repair))
 
     @property
     def lost(self) -> set[str]:

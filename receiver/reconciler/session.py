@@ -2,62 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-import orjson
-
-from receiver import clock, envelope, metrics, segment, spool
+from receiver import envelope, metrics, segment, spool
 from receiver.caller import Caller
 from receiver.catalog import Catalog
-from receiver.errors import LeaseLost, NotFound, ProviderError, SpoolUnavailable, StoreError
+from receiver.errors import (
+    Damaged,
+    LeaseLost,
+    NotFound,
+    ProviderError,
+    SpoolUnavailable,
+    StoreError,
+)
 from receiver.lease import Lease
 from receiver.providers.base import query_of
 from receiver.reconciler.report import Repair, Report, Summary
 from receiver.reconciler.sink import Sink
+from receiver.reconciler.unfinished import DAYS_BACK, Unfinished, Wanted, is_too_old
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# Results are kept for thirty days at the most, so nothing older can be missing and be had.
-_DAYS_BACK = 31
 # So many tasks that fail one after the other mean that the provider fails.
 _FAILURES_MAX = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A task to fetch, with what its report will say."""
-
-    task_id: str
-    path: str
-    tag: str | None = None
-    why: str | None = None
-    # Paths of its other datatypes, by datatype.
-    endpoints: Mapping[str, str] | None = None
-    # Since when it has been missing, in microseconds.
-    since_us: int | None = None
-    # Its callback came; only its result was not fetched yet.
-    told: bool = False
-
-    @property
-    def missing_seconds(self) -> float | None:
-        """How long it has been missing."""
-        if self.since_us is None:
-            return None
-        return round((clock.now_us() - self.since_us) / 1e6, 1)
-
-
-class _Unfinished(msgspec.Struct):
-    tasks: list[Wanted]
-
-
-_UNFINISHED = msgspec.json.Decoder(_Unfinished)
 
 
 class Progress(Protocol):
@@ -110,7 +83,7 @@ class Session:
             owner=f"{instance}/{self.report.id}",
             seconds=lease_seconds,
         )
-        self._unfinished: dict[str, list[Wanted]] = {}
+        self._unfinished = Unfinished(store, provider=provider, sweep=self.report.id, hide=hide)
         # Task and kind of what waits in the spool.
         self._waiting: set[tuple[str, str]] | None = None
 
@@ -147,7 +120,7 @@ class Session:
 
     async def sync(self) -> None:
         """Bring the catalog up to date."""
-        since = datetime.now(UTC) - timedelta(days=_DAYS_BACK)
+        since = datetime.now(UTC) - timedelta(days=DAYS_BACK)
         await asyncio.to_thread(self.catalog.sync, since=since)
 
     async def held(self, task_ids: Iterable[str], *, kinds: Sequence[str]) -> set[str]:
@@ -171,41 +144,34 @@ class Session:
 
     async def remember(self, wanted: Sequence[Wanted]) -> None:
         """Write down what is about to be fetched, before it leaves the provider's list."""
-        if not wanted or self.dry_run:
-            return
-        number = len(self._unfinished)
-        key = f"sweeps/unfinished/{self.provider}/{self.report.id}-{number}.json"
-        self._unfinished[key] = list(wanted)
-        told = [replace(task, why=task.why and self._hide(task.why)) for task in wanted]
-        await asyncio.to_thread(self.store.put, key, _unfinished_content(told))
+        if wanted and not self.dry_run:
+            await asyncio.to_thread(self._unfinished.remember, wanted)
 
     async def unfinished(self, *, kinds: Sequence[str]) -> list[Wanted]:
         """Return what earlier sweeps meant to fetch and the archive lacks.
 
         Lists of which nothing is lacking are removed.
         """
-        prefix = f"sweeps/unfinished/{self.provider}/"
-        keys = await asyncio.to_thread(lambda: [found.key for found in self.store.list(prefix)])
         lacking: list[Wanted] = []
-        for key in keys:
+        for key in await asyncio.to_thread(self._unfinished.keys):
             try:
-                tasks = _read_unfinished(await asyncio.to_thread(self.store.get, key))
+                tasks = await asyncio.to_thread(self._unfinished.read, key)
             except NotFound:
-                continue  # a dry run looks on while a sweep of another's ends
-            except msgspec.MsgspecError:
-                self.report.alarms.append(f"{key} cannot be read, and is left as it is")
+                continue
+            except Damaged as exc:
+                self.report.alarms.append(str(exc))
                 continue
             held = await asyncio.to_thread(
                 self.catalog.archived, self.provider, [task.task_id for task in tasks], kinds=kinds
             )
             missing = [task for task in tasks if task.task_id not in held]
-            if missing and not _too_old(key):
-                self._unfinished[key] = missing
+            if missing and not is_too_old(key):
+                self._unfinished.take_over(key, missing)
                 lacking.extend(missing)
             elif not self.dry_run:
                 for task in missing:
                     self.report.add(self.repair(task, "lost", detail="not fetched in 31 days"))
-                await asyncio.to_thread(self.store.delete, key)
+                await asyncio.to_thread(self._unfinished.remove, key)
         waiting = await asyncio.to_thread(self._in_spool, kinds)
         return [task for task in lacking if task.task_id not in waiting]
 
@@ -214,12 +180,7 @@ class Session:
         lost = self.report.lost
         if lost:
             await self.step()
-        for key, tasks in self._unfinished.items():
-            remaining = [task for task in tasks if task.task_id not in lost]
-            if not remaining:
-                await asyncio.to_thread(self.store.delete, key)
-            elif len(remaining) < len(tasks):
-                await asyncio.to_thread(self.store.put, key, _unfinished_content(remaining))
+        await asyncio.to_thread(self._unfinished.forget, lost)
 
     async def each(
         self, tasks: Sequence[Wanted], fetch: Callable[[Wanted], Awaitable[Repair]], *, at_once: int
@@ -245,7 +206,6 @@ class Session:
                     stopped = stopped or exc
                     return
                 self.report.add(repair)
-                _tell(repair)
                 failures = failures + 1 if repair.outcome == "failed" else 0
                 done += 1
                 self.progress(done=done, total=len(tasks))
@@ -319,26 +279,6 @@ async def run(session: Session, sweep: Sweep) -> Summary:
     metrics.last_sweep_seconds.labels(session.provider).set_to_current_time()
     _log.info("swept", extra={**asdict(summary), "alarms": list(summary.alarms)})
     return summary
-
-
-def _tell(repair: Repair) -> None:
-    if repair.outcome == "wanted":
-        return
-    level = logging.ERROR if repair.outcome in ("lost", "failed") else logging.INFO
-    _log.log(level, "repair", extra=asdict(repair))
-
-
-def _too_old(key: str) -> bool:
-    made_us = clock.id_time_us(key.rpartition("/")[2])
-    return clock.now_us() - made_us > _DAYS_BACK * 86_400_000_000
-
-
-def _unfinished_content(tasks: Sequence[Wanted]) -> bytes:
-    return orjson.dumps({"tasks": [asdict(task) for task in tasks]})
-
-
-def _read_unfinished(content: bytes) -> list[Wanted]:
-    return _UNFINISHED.decode(content).tasks
 
 
 def _heads(root: Path) -> list[bytes]:
