@@ -17,31 +17,28 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import uvicorn
 from pydantic import SecretStr
 
 import receiver
 from receiver import clock, metrics, spool
-from receiver.admin import create_app
 from receiver.config import Settings
 from receiver.errors import ReceiverError, StoreError, StoreRefused
 from receiver.loop import repeat
+from receiver.service.admin_server import AdminServer
+from receiver.service.announcement import announce
 from receiver.service.early import EarlyShipping
 from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
-from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of, urls_of
+from receiver.service.measuring import Measuring
+from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of
 from receiver.service.process import ServerProcess
-from receiver.service.protocol import BoundedProtocol
 from receiver.service.reconciling import Sweeper
 from receiver.shipper import Shipped
-from receiver.spool.lag import Lag
 
 _log = logging.getLogger(__name__)
 
 _SHIP_SECONDS = 0.2
 _MEASURE_SECONDS = 1.0
-# At most a tenth of the time is spent on measuring.
-_MEASURE_REST = 10
 _CHECK_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
 # Long enough to seal what was fetched; a report that waits for S3 is given up.
@@ -49,21 +46,6 @@ _OUTGOING_END_SECONDS = 8.0
 # glibc's number for the option, in <malloc.h>.
 _M_ARENA_MAX = -8
 _ARENAS = 2
-_EXAMPLE = '{"status_code":20000,"tasks":[{"id":"task-1","status_code":20000}]}'
-
-
-class _AdminServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the parent has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-class _AdminProtocol(BoundedProtocol):
-    """As careful as the door: who fills this process's memory or open files stops the shipping."""
-
-    connections_max = 100
 
 
 class Parent:
@@ -88,7 +70,7 @@ class Parent:
             threads=settings.ship_concurrency + settings.workers,
             seconds_max=settings.archive_ack_seconds_max,
         )
-        self._lag = Lag(self._root)
+        self._measuring = Measuring(settings)
         self._instance = metrics.Instance()
         metrics.clock_seconds.set_function(time.time)
         self._servers: dict[int, ServerProcess] = {}
@@ -98,8 +80,6 @@ class Parent:
         self._interrupted = False
         self._ships_until: float | None = None
         self._last_ship: dict[str, Any] | None = None
-        self._measure_again_at = 0.0
-        self._measured: dict[str, Any] = {}
 
     async def run(self) -> int:
         """Serve until a signal comes; return the exit status.
@@ -112,12 +92,14 @@ class Parent:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)
-        admin = _AdminServer(self._admin_config())
+        admin = AdminServer(exposition=self._instance.exposition, status=self._status)
         serving = asyncio.create_task(admin.serve(sockets=[admin_listener]))
         watching = [
             asyncio.create_task(self._watch(listener)) for _ in range(self._settings.workers)
         ]
-        passes = [asyncio.create_task(self._repeat("measure", self._measure, _MEASURE_SECONDS))]
+        passes = [
+            asyncio.create_task(self._repeat("measure", self._measuring.run, _MEASURE_SECONDS))
+        ]
         shipping = asyncio.create_task(self._repeat("ship", self._ship, _SHIP_SECONDS))
         outgoing = self._sweeper.start(self._repeat)
         if self._forwarding is not None:
@@ -199,11 +181,12 @@ class Parent:
         stopping.cancel()
         if self._stop.is_set():
             return
-        base = f"http://{address(listener)}"
-        if self._tokens_made:
-            _print(_welcome(self._settings, base))
-        _print(f"admin on http://{address(admin)}")
-        _print(f"listening on {base}")
+        announce(
+            self._settings,
+            base=f"http://{address(listener)}",
+            admin_base=f"http://{address(admin)}",
+            welcome=self._tokens_made,
+        )
 
     # Passes.
 
@@ -221,37 +204,6 @@ class Parent:
     def _shipped(self, segment: str, shipped: Shipped) -> None:
         self._early.shipped(segment)
         self._last_ship = {"at": clock.rfc3339(clock.now_us()), **asdict(shipped)}
-
-    async def _measure(self) -> None:
-        began = time.monotonic()
-        if began < self._measure_again_at:
-            return
-        await asyncio.to_thread(self._measure_spool)
-        # After a long outage the spool has many files: looking at them must not become the work.
-        took = time.monotonic() - began
-        self._measure_again_at = began + took * _MEASURE_REST
-
-    def _measure_spool(self) -> None:
-        found = list(spool.files(self._root))
-        room = spool.room(
-            self._root,
-            bytes_max=int(self._settings.spool_bytes_max),
-            reserve_bytes=int(self._settings.disk_reserve_bytes),
-        )
-        states = {"open": 0, "seg": 0, "torn": 0}
-        for file in found:
-            states[file.path.suffix[1:]] += 1
-        for state, count in states.items():
-            metrics.spool_segments.labels(state).set(count)
-        metrics.spool_bytes.set(room.used)
-        metrics.spool_left_bytes.set(max(0, room.left))
-        metrics.disk_left_bytes.set(room.disk_left)
-        lag = self._lag.measure(found)
-        metrics.lag_seconds.set(lag)
-        self._measured = {
-            "lag_seconds": round(lag, 3),
-            "spool": {"bytes": room.used, "left_bytes": max(0, room.left), "segments": states},
-        }
 
     # The end.
 
@@ -312,20 +264,6 @@ class Parent:
         left = sum(file.bytes > 0 for file in spool.files(self._root))
         _log.info("stopped", extra={"segments_left_in_spool": left})
 
-    # Admin.
-
-    def _admin_config(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            create_app(exposition=self._instance.exposition, status=self._status),
-            http=_AdminProtocol,
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-
     def _status(self) -> dict[str, Any]:
         return {
             "instance": self._settings.instance,
@@ -333,30 +271,11 @@ class Parent:
             "archive": self._store.url,
             "state": "stopping" if self._stop.is_set() else "running",
             "server_processes": sorted(self._servers),
-            **self._measured,
+            **self._measuring.status,
             "last_ship": self._last_ship,
             "last_sweeps": self._sweeper.last,
             "forward": self._forwarding and self._forwarding.status(),
         }
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def _welcome(settings: Settings, base: str) -> str:
-    urls = urls_of(settings, base)
-    postback = next(url["url"] for url in urls if url["kind"] == "postback")
-    example = postback.replace("$id", "task-1").replace("$tag", "try")
-    return "\n".join(
-        [
-            "URLs to register:",
-            *(f"  {url['provider']:<11} {url['parameter']:<13} {url['url']}" for url in urls),
-            "Try it:",
-            f"  curl -d '{_EXAMPLE}' '{example}'",
-        ]
-    )
 
 
 def _share_heaps() -> None:

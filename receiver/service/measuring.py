@@ -1,0 +1,55 @@
+"""Measuring the spool, for `/metrics` and `/status`."""
+
+import asyncio
+import time
+from typing import Any
+
+from receiver import metrics, spool
+from receiver.config import Settings
+from receiver.service.parts import spool_root
+from receiver.spool.lag import Lag
+
+# At most a tenth of the time is spent on measuring.
+_REST = 10
+
+
+class Measuring:
+    """Measures again and again, though seldom where it takes long."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._root = spool_root(settings)
+        self._bytes_max = int(settings.spool_bytes_max)
+        self._reserve_bytes = int(settings.disk_reserve_bytes)
+        self._lag = Lag(self._root)
+        self._again_at = 0.0
+        # What `/status` says; empty before the first measurement.
+        self.status: dict[str, Any] = {}
+
+    async def run(self) -> None:
+        """Measure once, unless the last time was too short ago for what it took."""
+        began = time.monotonic()
+        if began < self._again_at:
+            return
+        await asyncio.to_thread(self._measure)
+        # After a long outage the spool has many files: looking at them must not become the work.
+        took = time.monotonic() - began
+        self._again_at = began + took * _REST
+
+    def _measure(self) -> None:
+        found = list(spool.files(self._root))
+        room = spool.room(self._root, bytes_max=self._bytes_max, reserve_bytes=self._reserve_bytes)
+        states = {"open": 0, "seg": 0, "torn": 0}
+        for file in found:
+            states[file.path.suffix[1:]] += 1
+        for state, count in states.items():
+            metrics.spool_segments.labels(state).set(count)
+        left_bytes = max(0, room.left)
+        metrics.spool_bytes.set(room.used)
+        metrics.spool_left_bytes.set(left_bytes)
+        metrics.disk_left_bytes.set(room.disk_left)
+        lag = self._lag.measure(found)
+        metrics.lag_seconds.set(lag)
+        self.status = {
+            "lag_seconds": round(lag, 3),
+            "spool": {"bytes": room.used, "left_bytes": left_bytes, "segments": states},
+        }
