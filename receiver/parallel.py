@@ -1,7 +1,7 @@
 """Mapping ahead, with a bound: what `Executor.map` does itself from Python 3.14 on."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 def map_ahead(
     pool: Executor, work: Callable[[T], R], items: Iterable[T], *, ahead: int
-) -> Iterator[R]:
+) -> Generator[R]:
     """Yield the results in the order of the items; at most ``ahead`` are begun before asked for.
 
     Raises what ``work`` raises, in its place.

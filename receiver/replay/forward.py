@@ -25,15 +25,21 @@ from typing import Any
 import orjson
 
 from receiver import clock, metrics
-from receiver.archive.keys import INDEX_SUFFIX
-from receiver.archive.reading import Entry, entries
-from receiver.errors import Conflict, Damaged, LeaseLost, NotFound, StoreError
+from receiver.archive.reading import Entry
+from receiver.errors import Conflict, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
+from receiver.replay.arrivals import (
+    day_of,
+    days_between,
+    hours_around,
+    new_keys,
+    read_indexes,
+    segment_of,
+)
 from receiver.replay.position import Position
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
 from receiver.replay.sending import Outcome, Sender
-from receiver.segment import number_of, process_of
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -42,8 +48,6 @@ _log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 LATE_SECONDS = 600.0
 SAVE_SECONDS = 5.0
-# Entries that are merged by arrival, and held: so many, and those of one segment.
-_ENTRIES_AT_ONCE = 10_000
 
 
 @dataclass(slots=True)
@@ -215,10 +219,9 @@ class Forwarder:
     async def _items(self) -> AsyncGenerator[Item]:
         while True:
             is_late_look = time.monotonic() - self._looked_late >= LATE_SECONDS
-            prefixes = self._late_prefixes() if is_late_look else self._prefixes()
-            keys = deque(await asyncio.to_thread(self._new_keys, prefixes))
+            keys = deque(await asyncio.to_thread(self._new_keys, late=is_late_look))
             while keys:
-                found = self._begin(await asyncio.to_thread(self._read_indexes, keys))
+                found = self._begin(await asyncio.to_thread(read_indexes, self._store, keys))
                 requests = read(self._store, found.__iter__, self._form.request)
                 async with aclosing(requests):
                     async for item in requests:
@@ -227,31 +230,16 @@ class Forwarder:
                 self._move_on()
             await asyncio.sleep(self._look_seconds)
 
-    def _new_keys(self, prefixes: list[str]) -> list[str]:
-        """Return the index objects that are neither done nor begun, the oldest first."""
-        found = {listed.key for prefix in prefixes for listed in self._store.list(prefix)}
-        new = []
-        for key in found:
-            name = _segment_of(key)
-            try:
-                number = number_of(name)
-            except ValueError:
-                continue  # not ours
-            if name not in self._begun and not self._position.has(name):
-                new.append((key.rpartition("/")[0], process_of(name), number, key))
-        return [key for *_, key in sorted(new)]
+    def _new_keys(self, *, late: bool) -> list[str]:
+        if late:
+            self._looked_late = time.monotonic()
+            prefixes = days_between(self._position.from_day, self._today() + timedelta(days=1))
+        else:
+            prefixes = hours_around(self._now_us())
+        return new_keys(self._store, prefixes, known=self._knows)
 
-    def _prefixes(self) -> list[str]:
-        """Return where new segments come: the hours around now."""
-        hours = (clock.partition(self._now_us() + h * 3_600_000_000) for h in (-1, 0, 1))
-        return [f"index/date={day}/hour={hour}/" for day, hour in hours]
-
-    def _late_prefixes(self) -> list[str]:
-        """Return where late ones can come: all days that are not done."""
-        self._looked_late = time.monotonic()
-        first, last = self._position.from_day, self._today() + timedelta(days=1)
-        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-        return [f"index/date={day}/" for day in days]
+    def _knows(self, segment: str) -> bool:
+        return segment in self._begun or self._position.has(segment)
 
     def _move_on(self) -> None:
         """Leave behind the days that are too long ago, now that all they hold is done or begun."""
@@ -262,21 +250,11 @@ class Forwarder:
     def _today(self) -> date:
         return _day(self._now_us())
 
-    def _read_indexes(self, keys: deque[str]) -> dict[str, list[Entry]]:
-        """Take keys from the front, and read them, until it is enough for once."""
-        read: dict[str, list[Entry]] = {}
-        while keys and sum(map(len, read.values())) < _ENTRIES_AT_ONCE:
-            key = keys.popleft()
-            found = self._read_index(key)
-            if found is not None:
-                read[key] = found
-        return read
-
     def _begin(self, indexes: Mapping[str, list[Entry]]) -> list[Entry]:
         """Begin segments; return what they hold, by arrival."""
         merged: list[tuple[int, str, Entry]] = []
         for key, found in indexes.items():
-            segment = _Segment(_segment_of(key), _day_of(key))
+            segment = _Segment(segment_of(key), day_of(key))
             self._begun[segment.name] = segment
             for entry in found:
                 at_us = clock.read_rfc3339(entry.received_at)
@@ -286,16 +264,6 @@ class Forwarder:
             self._end_if_settled(segment)
         merged.sort(key=itemgetter(0, 1))
         return [entry for *_, entry in merged]
-
-    def _read_index(self, key: str) -> list[Entry] | None:
-        try:
-            return entries(self._store.get(key))
-        except NotFound:
-            return None  # removed by a lifecycle rule since it was listed
-        except Damaged as exc:
-            # `receiver verify` tells what it lost; a mended one is forwarded then.
-            _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
-            return None
 
     # What became of it.
 
@@ -335,14 +303,6 @@ class Forwarder:
 def _first(segment: _Segment) -> Iterator[int]:
     """Yield the oldest arrival that is not settled: they were put in by arrival."""
     return iter(list(segment.unsettled.values())[:1])
-
-
-def _segment_of(key: str) -> str:
-    return key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)
-
-
-def _day_of(key: str) -> date:
-    return date.fromisoformat(key.partition("date=")[2].partition("/")[0])
 
 
 def _day(moment_us: int) -> date:

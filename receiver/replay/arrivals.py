@@ -1,0 +1,70 @@
+"""What has come into the archive: index objects that nobody has dealt with, the oldest first."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+
+from receiver import clock
+from receiver.archive.keys import INDEX_SUFFIX
+from receiver.archive.reading import Entry, entries
+from receiver.errors import Damaged, NotFound
+from receiver.segment import number_of, process_of
+from receiver.store import Store
+
+_log = logging.getLogger(__name__)
+
+# Entries that are held: so many, and those of one segment.
+_ENTRIES_AT_ONCE = 10_000
+
+
+def hours_around(now_us: int) -> list[str]:
+    """Return the prefixes under which new segments come: those of the hours around now."""
+    hours = (clock.partition(now_us + hours * 3_600_000_000) for hours in (-1, 0, 1))
+    return [f"index/date={day}/hour={hour}/" for day, hour in hours]
+
+
+def days_between(first: date, last: date) -> list[str]:
+    """Return the prefixes of all days from the first to the last, under which late ones come."""
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return [f"index/date={day}/" for day in days]
+
+
+def new_keys(store: Store, prefixes: Iterable[str], *, known: Callable[[str], bool]) -> list[str]:
+    """Return the keys of index objects whose segments are not known, by hour and number."""
+    found = {listed.key for prefix in prefixes for listed in store.list(prefix)}
+    new = []
+    for key in found:
+        name = segment_of(key)
+        try:
+            number = number_of(name)
+        except ValueError:
+            continue  # not ours
+        if not known(name):
+            new.append((key.rpartition("/")[0], process_of(name), number, key))
+    return [key for *_, key in sorted(new)]
+
+
+def read_indexes(store: Store, keys: deque[str]) -> dict[str, list[Entry]]:
+    """Take keys from the front, and read their entries, until it is enough for once."""
+    read: dict[str, list[Entry]] = {}
+    while keys and sum(map(len, read.values())) < _ENTRIES_AT_ONCE:
+        key = keys.popleft()
+        try:
+            read[key] = entries(store.get(key))
+        except NotFound:
+            continue  # removed by a lifecycle rule since it was listed
+        except Damaged as exc:
+            # `receiver verify` tells what it lost; a mended one is dealt with then.
+            _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
+    return read
+
+
+def segment_of(key: str) -> str:
+    """Return the segment of an index object."""
+    return key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)
+
+
+def day_of(key: str) -> date:
+    """Return the day of an index object."""
+    return date.fromisoformat(key.partition("date=")[2].partition("/")[0])
