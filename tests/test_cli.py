@@ -251,6 +251,23 @@ def test_where_it_forwards_to_is_checked_and_not_shown(
 
 
 @pytest.mark.parametrize(
+    ("trusted", "good"),
+    [("127.0.0.1, 10.0.0.0/8", True), ("*", False), ("10.0.0.1, 0.0.0.0/0", False)],
+)
+def test_addresses_that_any_caller_can_name_are_no_sources(
+    receiver: Command, monkeypatch: pytest.MonkeyPatch, trusted: str, good: bool
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    given = {"DATAFORSEO_SOURCES": "192.0.2.1", "DISK_RESERVE_BYTES": "0", "TOKENS": TOKEN}
+    outcome = receiver("check", "--output", "json", **given, DATAFORSEO_SOURCES_MODE="enforce")
+    sources = checks(outcome)["sources"]
+    assert ("ok" if good else "FAILED") == sources["result"]
+    assert good or "FORWARDED_ALLOW_IPS" in sources["mend"]
+    assert (0 if good else 1) == outcome.status
+    assert "sources" not in checks(receiver("check", "--output", "json", **given))
+
+
+@pytest.mark.parametrize(
     ("name", "variables", "status"),
     [
         ("tokens", {"HOST": "0.0.0.0"}, 3),

@@ -98,9 +98,24 @@ def _checks(settings: config.Settings) -> Iterator[Check]:
     if spooling.good:
         yield _check_disk(settings)
     yield _check_clock()
+    yield from _check_sources(settings)
     yield from _check_sending(settings)
     yield from parts.store_of(settings).checks()
     yield from reconciling.checks(settings)
+
+
+def _check_sources(settings: config.Settings) -> Iterator[Check]:
+    """Look whether the addresses that are checked are those of the callers."""
+    mode = settings.dataforseo_sources_mode
+    if mode == "off":
+        return
+    if {"*", "0.0.0.0/0", "::/0"} & set(settings.forwarded_allow_ips.replace(" ", "").split(",")):
+        detail = "every caller is believed whatever address it names as its own"
+        mend = "set FORWARDED_ALLOW_IPS to the addresses of your load balancer"
+        yield Check("sources", False, detail, mend)
+    else:
+        count = len(settings.dataforseo_sources)
+        yield Check("sources", True, f"{mode}: {count} addresses or networks")
 
 
 def _check_sending(settings: config.Settings) -> Iterator[Check]:
