@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from receiver.body import decode
-from receiver.errors import ProviderError
+from receiver.errors import ProviderError, ResultTooLarge
 from receiver.providers.conversation import Call, Conversation, Manners, Reply
 
 T = TypeVar("T")
@@ -217,7 +217,7 @@ class Caller:
                     wire += chunk
                     if len(wire) > self._body_bytes_max:
                         limit = f"over {self._body_bytes_max} bytes (RECEIVER_RESULT_BYTES_MAX)"
-                        raise self._error(call, f"answers with a body {limit}")
+                        raise ResultTooLarge(str(self._error(call, f"answers with a body {limit}")))
             content = bytes(wire)
             body = await asyncio.to_thread(
                 decode, content, inflated_bytes_max=self._inflated_bytes_max

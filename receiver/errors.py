@@ -87,6 +87,10 @@ class ProviderError(ReceiverError):
     exit_status = 4
 
 
+class ResultTooLarge(ProviderError):
+    """A provider's answer is larger than the settings allow."""
+
+
 class TargetError(ReceiverError):
     """The program that callbacks are sent to cannot be reached, or takes none."""
 

@@ -8,13 +8,14 @@ asked for again by `webhook_resend`.
 import asyncio
 import fnmatch
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
+from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Outcome, Repair
 from receiver.reconciler.session import Session
 from receiver.reconciler.unfinished import Wanted
@@ -43,20 +44,23 @@ class DataForSeoSweep:
     grace_seconds: float
     # When each task was last asked for again, kept from sweep to sweep.
     resent: dict[str, datetime] = field(default_factory=dict)
-    # Tasks that are lost for good, told once.
-    lost: set[str] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
 
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
-        earlier = await session.unfinished(kinds=_RESULTS)
-        await session.each(earlier, _Fetch(session), at_once=_AT_ONCE)
+        earlier = self.memory.order(await session.unfinished(kinds=_RESULTS))
+        try:
+            await session.each(earlier, _Fetch(session), at_once=_AT_ONCE)
+        except ProviderError as exc:
+            # It may be those alone: they must not stop what is new.
+            session.report.alarms.append(f"tasks of earlier sweeps: {exc}")
         grace = await self._grace(session)
         failures = await self._failures(session)
         dealt_with = {task.task_id for task in earlier}
         refusals = []
         for family in self.families:
             try:
-                dealt_with |= await self._sweep_family(session, family, failures, grace)
+                dealt_with |= await self._sweep_family(session, family, failures, grace, dealt_with)
             except ProviderError as exc:
                 # A family that the account has no right to must not stop the others.
                 session.report.alarms.append(f"{family}: {exc}")
@@ -64,7 +68,6 @@ class DataForSeoSweep:
         if refusals and len(refusals) == len(self.families):
             raise refusals[0]
         await self._resend(session, failures, dealt_with, grace)
-        self.lost |= session.report.lost
 
     async def _grace(self, session: Session) -> timedelta:
         """Return how old a task must be to be missing."""
@@ -104,9 +107,10 @@ class DataForSeoSweep:
         family: str,
         failures: Mapping[str, Mapping[str, Any]],
         grace: timedelta,
+        dealt_with: Collection[str],
     ) -> set[str]:
         """Collect a family's list until it has nothing more for us; return what was tried."""
-        tried: set[str] = set()
+        tried = set(dealt_with)
         while True:
             await session.step()
             ready = await session.caller.hold(api.tasks_ready(family))
@@ -137,7 +141,7 @@ class DataForSeoSweep:
         *,
         clear: bool,
     ) -> list[Wanted]:
-        """Return what of a list is ours, old enough and not held, the oldest first.
+        """Return what of a list is ours, old enough and not held, in the order to try it.
 
         To ``clear`` a list that is full, what is held is collected as well: it would stay there
         for three days, in the place of others.
@@ -152,7 +156,7 @@ class DataForSeoSweep:
             posted = api.read_time(task.posted_at)
             if not self._ours(task):
                 report.foreign += 1
-            elif task.task_id in self.lost:
+            elif task.task_id in self.memory.lost:
                 continue
             elif task.task_id in held:
                 report.held += 1
@@ -162,7 +166,7 @@ class DataForSeoSweep:
                 report.young += 1
             else:
                 wanted.append(_wanted(task, posted, failures.get(task.task_id), told))
-        return sorted(wanted, key=lambda task: task.since_us or 0)
+        return self.memory.order(wanted)
 
     async def _resend(
         self,
@@ -183,7 +187,7 @@ class DataForSeoSweep:
             waited = failed_at is None or failed_at < now - grace
             asked = self.resent.get(task_id)
             again = asked is None or asked < now - _RESEND_AGAIN
-            if waited and again and task_id not in dealt_with | self.lost:
+            if waited and again and task_id not in dealt_with | self.memory.lost:
                 missing.append(_missing(task_id, row))
         for batch in api.batches([task.task_id for task in missing], api.RESEND_MAX):
             await session.step()

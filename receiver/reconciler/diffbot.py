@@ -6,7 +6,7 @@ the notification that was lost: the job's own metadata, as the list gives it.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ import orjson
 from receiver import clock, envelope
 from receiver.providers import PROVIDERS
 from receiver.providers import diffbot_api as api
+from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair
 from receiver.reconciler.session import Session
 from receiver.reconciler.unfinished import Wanted
@@ -25,6 +26,7 @@ class DiffbotSweep:
 
     own_urls: Sequence[str]
     grace_seconds: float
+    memory: Memory = field(default_factory=Memory)
 
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
@@ -48,7 +50,7 @@ class DiffbotSweep:
             )
             return session.repair(task, "repaired")
 
-        await session.each(wanted[: session.tasks_max], fetch, at_once=1)
+        await session.each(self.memory.order(wanted)[: session.tasks_max], fetch, at_once=1)
 
     async def _select(self, session: Session, job: dict[str, Any]) -> Wanted | None:
         report = session.report

@@ -14,6 +14,7 @@ from typing import Any
 from receiver import clock
 from receiver.providers import outscraper_api as api
 from receiver.providers.conversation import Reply
+from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair
 from receiver.reconciler.session import Session
 from receiver.reconciler.unfinished import Wanted
@@ -30,8 +31,7 @@ class OutscraperSweep:
     """Sweeps the requests and tasks of one account; call it with a session."""
 
     grace_seconds: float
-    # Requests that have expired, told once.
-    lost: set[str] = field(default_factory=set)
+    memory: Memory = field(default_factory=Memory)
 
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
@@ -53,13 +53,12 @@ class OutscraperSweep:
         held = await session.held(wanted, kinds=_RESULTS)
         session.report.held = len(held)
         # What was told of longest ago is lost first; what is only listed may be as old as that.
-        missing = sorted(
-            (task for task in wanted.values() if task.task_id not in held | self.lost),
-            key=lambda task: task.since_us or 0,
+        settled = held | self.memory.lost
+        missing = self.memory.order(
+            task for task in wanted.values() if task.task_id not in settled
         )[: session.tasks_max]
         await session.remember(missing)
         await session.each(missing, self._fetch(session), at_once=_AT_ONCE)
-        self.lost |= session.report.lost
         await self._alarm(session)
 
     async def _told(self, session: Session) -> dict[str, int]:

@@ -17,11 +17,13 @@ from receiver.errors import (
     LeaseLost,
     NotFound,
     ProviderError,
+    ResultTooLarge,
     SpoolUnavailable,
     StoreError,
 )
 from receiver.lease import Lease
 from receiver.providers.base import query_of
+from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair, Report, Summary
 from receiver.reconciler.sink import Sink
 from receiver.reconciler.unfinished import DAYS_BACK, Unfinished, Wanted, is_too_old
@@ -84,6 +86,8 @@ class Session:
             seconds=lease_seconds,
         )
         self._unfinished = Unfinished(store, provider=provider, sweep=self.report.id, hide=hide)
+        # The sweep's own, from `run` on.
+        self.memory = Memory()
         # Task and kind of what waits in the spool.
         self._waiting: set[tuple[str, str]] | None = None
 
@@ -201,6 +205,11 @@ class Session:
                     return
                 try:
                     await self.step()
+                    too_large = self.memory.too_large.get(task.task_id)
+                    if too_large is not None:
+                        # It would be as large again: told again, and not fetched.
+                        self.report.add(self.repair(task, "failed", detail=too_large))
+                        continue
                     repair = await self._fetched(task, fetch)
                 except Exception as exc:  # noqa: BLE001
                     stopped = stopped or exc
@@ -222,6 +231,8 @@ class Session:
         try:
             return await fetch(task)
         except ProviderError as exc:
+            if isinstance(exc, ResultTooLarge):
+                self.memory.too_large[task.task_id] = str(exc)
             return self.repair(task, "failed", detail=str(exc))
 
     def repair(self, task: Wanted, outcome: Any, *, detail: str | None = None) -> Repair:
@@ -252,6 +263,11 @@ class Session:
 class Sweep(Protocol):
     """A provider's sweep: finds what is missing, and fetches it."""
 
+    @property
+    def memory(self) -> Memory:
+        """What it remembers from one call to the next."""
+        ...
+
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
         ...
@@ -263,6 +279,7 @@ async def run(session: Session, sweep: Sweep) -> Summary:
     Raises `LeaseHeld` before anything was done; `ProviderError`, `LeaseLost`, `SpoolUnavailable`
     or `StoreError` where it could not go on.
     """
+    session.memory = sweep.memory
     async with session.leased(), session.caller:
         try:
             await session.sync()
@@ -272,6 +289,7 @@ async def run(session: Session, sweep: Sweep) -> Summary:
             session.report.alarms.append(str(exc))
             raise
         finally:
+            session.memory.take(session.report)
             await asyncio.to_thread(session.sink.close)
             if not session.dry_run:
                 await asyncio.to_thread(session.report.write, session.store)

@@ -13,7 +13,7 @@ from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
-from receiver.reconciler import Session, Summary, Sweep, run
+from receiver.reconciler import Repair, Session, Summary, Sweep, run
 from receiver.reconciler.sink import Sink
 from receiver.shipper import Shipper
 from receiver.store import DirectoryStore, Store
@@ -69,8 +69,7 @@ class Place:
         self._catalog = root / instance / "catalog.sqlite"
         self._instance = instance
         self._simulator = simulator
-        # Of the last sweep.
-        self.session: Session | None = None
+        self._session: Session | None = None
 
     def new_session(self, *, real_time: bool = False, **options: Any) -> Session:
         """Return a session whose calls wait on the simulator's clock, or in real time."""
@@ -85,6 +84,7 @@ class Place:
                 base_url=self._simulator.url,
                 manners=MANNERS[self.provider],
                 **CREDENTIALS[self.provider],
+                body_bytes_max=options.pop("body_bytes_max", 256 << 20),
                 **({} if real_time else clocks),
             ),
             sink=Sink(
@@ -107,9 +107,9 @@ class Place:
 
     def sweep(self, sweep: Sweep, **options: Any) -> Summary:
         """Sweep once, and ship what was fetched."""
-        self.session = self.new_session(**options)
+        self._session = self.new_session(**options)
         try:
-            return asyncio.run(run(self.session, sweep))
+            return asyncio.run(run(self._session, sweep))
         finally:
             self.ship()
 
@@ -147,8 +147,12 @@ class Place:
 
     def outcomes(self) -> dict[str, str]:
         """Return what the last sweep's report says of each task."""
-        assert self.session is not None
-        return {repair.task_id: repair.outcome for repair in self.session.report.repairs}
+        return {repair.task_id: repair.outcome for repair in self.repairs()}
+
+    def repairs(self) -> list[Repair]:
+        """Return what the last sweep did, in order."""
+        assert self._session is not None
+        return self._session.report.repairs
 
     def lines(self, **wanted: str) -> dict[str, dict[str, Any]]:
         """Return the archive's lines by task, each task once."""

@@ -68,8 +68,7 @@ def post(simulator: DataForSeo, door: Sink, count: int = 1, **fields: str) -> li
 
 
 def told(place: Place) -> dict[str, str | None]:
-    assert place.session is not None
-    return {repair.task_id: repair.why for repair in place.session.report.repairs}
+    return {repair.task_id: repair.why for repair in place.repairs()}
 
 
 # What is fetched.
@@ -322,6 +321,48 @@ def test_a_provider_that_fails_on_and_on_is_left_alone_and_nothing_is_lost(
     simulator.recover()
     place.sweep(sweep_of(families=["serp"]))
     assert set(ids) == set(place.lines())
+
+
+def test_tasks_that_fail_in_every_sweep_stop_no_new_ones(
+    place: Place, simulator: DataForSeo
+) -> None:
+    failing = simulator.add_ready(ORGANIC, 60)
+    age(simulator)
+    sweep = sweep_of(families=["serp"])
+    for task_id in failing:
+        simulator.task(task_id).ours = False  # answered with 40001, every time
+    with pytest.raises(ProviderError, match="tasks failed in a row"):
+        place.sweep(sweep)
+    tried = {repair.task_id for repair in place.repairs()}
+    new = simulator.add_ready(ORGANIC, 5)
+    for task_id in new:
+        simulator.task(task_id).posted_at -= HOUR
+    summary = place.sweep(sweep)
+    assert any("tasks of earlier sweeps" in alarm for alarm in summary.alarms)
+    assert set(new) == set(place.lines())
+    # What had failed was behind what had not been reached.
+    assert not tried & {repair.task_id for repair in place.repairs()[:10]}
+    for task_id in failing:
+        simulator.task(task_id).ours = True
+    place.sweep(sweep)
+    assert set(failing + new) == set(place.lines())
+
+
+def test_a_result_that_is_too_large_is_not_fetched_again_and_told_every_time(
+    place: Place, simulator: DataForSeo
+) -> None:
+    simulator.add_ready(ORGANIC, 1)
+    age(simulator)
+    sweep = sweep_of()
+    simulator.fail(Fault.ENDLESS, family="task_get", times=1)
+    assert {"failed": 1} == place.sweep(sweep, body_bytes_max=1 << 20).outcomes
+    calls = simulator.ledger.count("task_get")
+    assert {"failed": 1} == place.sweep(sweep, body_bytes_max=1 << 20).outcomes
+    (repair,) = place.repairs()
+    assert "RECEIVER_RESULT_BYTES_MAX" in str(repair.detail)
+    assert calls == simulator.ledger.count("task_get")
+    # A new process, perhaps with a larger limit, tries again.
+    assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
 
 
 def test_what_is_not_finished_is_looked_at_again(place: Place, simulator: DataForSeo) -> None:

@@ -72,8 +72,7 @@ def test_a_lost_notification_is_written_with_the_key_of_the_real_one(
             "currentTimeUTC": 0,
         }
         assert ("9", None) == (line["status"], line["invalid"])
-    assert place.session is not None
-    for repair in place.session.report.repairs:
+    for repair in place.repairs():
         assert "sent, not received" == repair.why
         assert repair.missing_seconds == pytest.approx(2 * HOUR, abs=60)
     summary = place.sweep(SWEEP)
@@ -101,8 +100,7 @@ def test_what_was_never_sent_is_told_apart_from_what_was_not_received(
     simulator.set_status("shop", 11)
     simulator.clock.advance(2 * HOUR)
     assert {"repaired": 1} == place.sweep(SWEEP).outcomes
-    assert place.session is not None
-    assert ["not sent"] == [repair.why for repair in place.session.report.repairs]
+    assert ["not sent"] == [repair.why for repair in place.repairs()]
 
 
 def test_each_round_of_a_job_has_a_notification(
