@@ -84,10 +84,10 @@ class Pace:
                 break
             await self._sleep(made[0] + _WINDOW_SECONDS - now)
         if self._distance:
-            at = max(now, self._next)
-            self._next = at + self._distance
-            if at > now:
-                await self._sleep(at - now)
+            # Looked at again after each wait: where this process stood still, all who wait are due.
+            while (left := self._next - self._now()) > 0:
+                await self._sleep(left)
+            self._next = self._now() + self._distance
 
 
 class Caller:

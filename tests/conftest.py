@@ -4,9 +4,21 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.relay import Relay
 from tests.support.s3 import Bucket, S3Server, s3_server
+
+# How long an example takes is the machine's affair, and every run tries the same ones; others are
+# tried with `--hypothesis-profile=default`.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 def pytest_configure() -> None:

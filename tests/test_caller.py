@@ -265,8 +265,8 @@ def test_a_provider_that_stays_busy_is_given_up_in_the_end(dataforseo: DataForSe
 
 
 def test_calls_at_once_are_limited(dataforseo: DataForSeo) -> None:
-    dataforseo.latency_seconds = 0.02
     most = dataforseo_api.ApiManners().simultaneous
+    dataforseo.gather(most)
 
     async def all_at_once(caller: Caller) -> None:
         call = Call(path="/v3/appendix/user_data")
@@ -342,6 +342,33 @@ def test_calls_keep_their_distance_where_seconds_are_counted() -> None:
     asyncio.run(calls())
     assert 16 >= max_within(1.0, made)
     assert made[-1] == pytest.approx(1000 + 99 / 15)
+
+
+def test_calls_keep_their_distance_after_this_machine_stood_still() -> None:
+    at, made = 1000.0, list[float]()
+    due = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await due.wait()
+
+    async def call(pace: Pace) -> None:
+        await pace.wait("general")
+        made.append(at)
+
+    async def calls() -> None:
+        nonlocal at, due
+        pace = Pace({"general": 1000}, calls_per_second=15, now=lambda: at, sleep=sleep)
+        waiting = asyncio.gather(*(call(pace) for _ in range(10)))
+        for passed in (10.0, *[0.07] * 8):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            at += passed
+            due, woken = asyncio.Event(), due
+            woken.set()
+        await waiting
+
+    asyncio.run(calls())
+    assert pytest.approx([1000.0, *(1010 + 0.07 * number for number in range(9))]) == made
 
 
 # Bodies.

@@ -71,7 +71,9 @@ async def test_a_full_segment_is_sealed_before_its_time(tmp_path: Path) -> None:
         await future
 
 
-async def test_what_is_not_confirmed_in_time_is_refused_and_kept(tmp_path: Path) -> None:
+async def test_what_is_not_confirmed_in_time_is_refused_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sealed = Sealed(seconds_max=0.05)
     async with opened(tmp_path, archive_ack=sealed.ack) as it:
         late = append(it, b"late")
@@ -79,8 +81,11 @@ async def test_what_is_not_confirmed_in_time_is_refused_and_kept(tmp_path: Path)
             await late
         # Until the archive has it, nobody need wait to be refused.
         assert "archive" in str(it.unconfirmed())
+        await until(lambda: len(sealed.names) == 1)
         it.confirm(sealed.names[0])
         assert it.unconfirmed() is None
+        # The next has all the time that it needs.
+        monkeypatch.setattr(Confirmations, "give_up", lambda self: None)
         again = append(it, b"again")
         await until(lambda: len(sealed.names) == 2)
         it.confirm(sealed.names[1])

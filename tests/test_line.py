@@ -74,7 +74,8 @@ def without_id(made: bytes) -> bytes:
 
 
 every_way = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=300,
 )
 
 

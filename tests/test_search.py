@@ -115,7 +115,10 @@ pairs = st.sampled_from(list(itertools.combinations(chosen, 2))).flatmap(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(wanted=pairs)
 def test_the_catalog_finds_what_the_filters_let_pass(place: Place, wanted: dict[str, Any]) -> None:
     filters = Filters(**wanted)

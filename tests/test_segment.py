@@ -21,7 +21,8 @@ RECORDS = [
 ]
 SUFFIXES = [segment.OPEN, segment.TORN, segment.SEALED]
 in_one_file = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
 )
 
 

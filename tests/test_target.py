@@ -119,7 +119,7 @@ def test_no_cookie_is_kept(server: TargetServer) -> None:
 
 
 def test_connections_are_bounded(server: TargetServer) -> None:
-    server.otherwise = Reply(seconds=0.02)
+    server.hold(until=3)
 
     async def many() -> None:
         async with Target(connections=3, timeout_seconds=10.0) as target:
@@ -184,13 +184,13 @@ def test_a_pause_may_be_asked_for_in_seconds(
     assert seconds == send(server.url + "/").retry_after
 
 
-@pytest.mark.parametrize("ahead", [90, -90])
+@pytest.mark.parametrize("ahead", [1000, -1000])
 def test_a_pause_may_be_asked_for_as_a_date(server: TargetServer, ahead: int) -> None:
     at = int(time.time()) + ahead
     server.otherwise = Reply(status=429, headers={"Retry-After": formatdate(at, usegmt=True)})
     pause = send(server.url + "/").retry_after
     assert pause is not None
-    assert max(0, ahead - 10) <= pause <= max(0, ahead)
+    assert max(0, ahead - 100) <= pause <= max(0, ahead)
 
 
 # No answer.
@@ -204,7 +204,9 @@ def test_where_nobody_listens_nothing_was_sent(server: TargetServer) -> None:
 
 
 def test_a_name_that_does_not_exist_is_not_reached() -> None:
-    assert not failure(f"http://no-such-host.invalid/{SECRET}").reached
+    # A resolver may take its time to find that out.
+    url = f"http://no-such-host.invalid/{SECRET}"
+    assert not failure(url, timeout_seconds=100.0).reached
 
 
 def test_a_url_that_cannot_be_called_is_no_answer() -> None:
@@ -218,7 +220,7 @@ def test_a_connection_that_is_cut_was_reached(server: TargetServer) -> None:
 
 def test_an_answer_that_does_not_come_is_given_up(server: TargetServer) -> None:
     server.otherwise = Reply(what="hang")
-    why = failure(f"{server.url}/{SECRET}", timeout_seconds=0.2)
+    why = failure(f"{server.url}/{SECRET}", timeout_seconds=1.0)
     assert ("no answer in time", True) == (str(why), why.reached)
 
 

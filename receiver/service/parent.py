@@ -22,7 +22,7 @@ from pydantic import SecretStr
 import receiver
 from receiver import clock, metrics, spool
 from receiver.config import Settings
-from receiver.errors import ReceiverError, StoreError, StoreRefused
+from receiver.errors import ReceiverError, StoreRefused
 from receiver.loop import repeat
 from receiver.service.admin_server import AdminServer
 from receiver.service.announcement import announce
@@ -38,6 +38,8 @@ from receiver.shipper import Shipped
 _log = logging.getLogger(__name__)
 
 _SHIP_SECONDS = 0.2
+# At the end, after a pass that failed.
+_SHIP_AGAIN_SECONDS = 0.5
 _MEASURE_SECONDS = 1.0
 _CHECK_SECONDS = 3.0
 _YOUNG_SECONDS = 2.0
@@ -250,17 +252,21 @@ class Parent:
 
         async def ship() -> None:
             await shipping
-            await self._ship()
+            while True:
+                try:
+                    return await self._ship()
+                except ReceiverError as exc:
+                    # The next life may be far off, or on another disk: all of the time is used.
+                    _log.warning("not all shipped at the end", extra={"error": str(exc)})
+                    if isinstance(exc, StoreRefused):
+                        return  # for longer than this
+                await asyncio.sleep(_SHIP_AGAIN_SECONDS)
 
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(
                 asyncio.get_running_loop().time() + self._ships_until - time.monotonic()
             ):
                 await ship()
-        except TimeoutError:
-            pass
-        except StoreError as exc:
-            _log.warning("archive unavailable at the end", extra={"error": str(exc)})
         left = sum(file.bytes > 0 for file in spool.files(self._root))
         _log.info("stopped", extra={"segments_left_in_spool": left})
 

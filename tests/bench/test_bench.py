@@ -14,7 +14,8 @@ _PROJECT = Path(__file__).parents[2]
 # Columns of the table that hold a number in every row.
 _NUMBERS = {"CPU µs per callback", "callbacks/s", "p50 ms", "p99 ms"}
 
-pytestmark = pytest.mark.system
+# It measures for half a minute where nothing else runs.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)

@@ -17,23 +17,36 @@ from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
 from tests.support.wait import wait_for
 
 _SYNC = """
-import sys
+import itertools, sys, time
 from pathlib import Path
 from receiver.catalog import Catalog, syncing
 from receiver.filters import Filters
 from receiver.store import DirectoryStore
 
+class Silent(DirectoryStore):
+    reads = itertools.count(1)
+
+    def get(self, key, **which):
+        if next(self.reads) > int(sys.argv[4]):
+            time.sleep(600)
+        return super().get(key, **which)
+
 syncing._BATCH_SEGMENTS = int(sys.argv[3])
-catalog = Catalog(Path(sys.argv[1]), DirectoryStore(Path(sys.argv[2])))
+catalog = Catalog(Path(sys.argv[1]), Silent(Path(sys.argv[2])))
 catalog.sync()
 print(sum(1 for _ in catalog.find(Filters())))
 """
 
 
-def start_sync(path: Path, archive: Path, *, batch: int = 50) -> "subprocess.Popen[str]":
-    """Sync in a process of its own, in small steps, and print how much is found then."""
+def start_sync(
+    path: Path, archive: Path, *, batch: int = 50, reads: int = 1_000_000
+) -> "subprocess.Popen[str]":
+    """Sync in a process of its own, in small steps, and print how much is found then.
+
+    After so many reads the store does not answer any more.
+    """
     return subprocess.Popen(
-        [sys.executable, "-c", _SYNC, str(path), str(archive), str(batch)],
+        [sys.executable, "-c", _SYNC, str(path), str(archive), str(batch), str(reads)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,7 +122,7 @@ def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     for number in range(200):
         put_index(store, [f"{number}-{position}" for position in range(20)])
     processes = [start_sync(path, tmp_path / "archive") for _ in range(6)]
-    said = [process.communicate(timeout=60) for process in processes]
+    said = [process.communicate(timeout=110) for process in processes]
     assert [("4000\n", "")] * 6 == said
     assert Synced(0, 0) == Catalog(path, store).sync(since=SINCE)
 
@@ -122,7 +135,7 @@ def test_several_processes_that_find_one_damaged_build_it_together(
     path.parent.mkdir()
     path.write_bytes(b"not a database at all" * 1000)
     processes = [start_sync(path, tmp_path / "archive") for _ in range(5)]
-    said = [process.communicate(timeout=60) for process in processes]
+    said = [process.communicate(timeout=110) for process in processes]
     assert ["2000\n"] * 5 == [out for out, _ in said]
     # One of them removed it; none took what another had begun.
     warnings = "".join(err for _, err in said).splitlines()
@@ -156,7 +169,7 @@ def test_a_sync_that_is_killed_goes_on_where_it_was(
         put_index(store, [f"{number}-{position}" for position in range(200)])
     for _ in range(5):
         before = taken(path)
-        process = start_sync(path, tmp_path / "archive", batch=5)
+        process = start_sync(path, tmp_path / "archive", batch=5, reads=50)
         wait_for(lambda before=before: taken(path) > before, "some is taken in")  # type: ignore[misc]
         process.kill()
         process.communicate()

@@ -97,7 +97,7 @@ class Image:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=500,
         )
 
     def _run(self, rest: str) -> None:

@@ -2,13 +2,13 @@
 
 import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.infra.dockerfile import PATH, Image, exec_form, instructions, last, let_through
+from tests.support.balancer import Port
 from tests.support.http import request
 from tests.support.server import TOKEN, Life
 from tests.support.tools import ROOT, needs_infra
@@ -41,13 +41,14 @@ def test_nothing_reaches_the_build_but_what_it_copies() -> None:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)  # it installs all that the receiver needs
 def test_its_steps_make_a_receiver_that_serves_and_is_healthy(tmp_path: Path) -> None:
     image = Image(tmp_path)
     image.build()
     before = files(tmp_path / "opt")
     assert not any("site-packages/pytest" in name for name in before)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    kept = Port()
+    port = kept.number
     image.environ |= {
         "RECEIVER_HOST": "127.0.0.1",
         "RECEIVER_PORT": str(port),
@@ -70,6 +71,7 @@ def test_its_steps_make_a_receiver_that_serves_and_is_healthy(tmp_path: Path) ->
         assert 0 != image.run(healthcheck).returncode
     finally:
         life.close()
+        kept.close()
     # The root file system can be read-only.
     assert before == files(tmp_path / "opt")
     assert list((tmp_path / "var/lib/receiver/archive/callbacks").rglob("*.jsonl.gz"))

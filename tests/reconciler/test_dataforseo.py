@@ -611,11 +611,14 @@ def test_no_limit_is_exceeded_and_nothing_is_left_behind(
 # Leases, spools and crashes.
 
 
-def both_sweep(places: list[Place]) -> list[Summary | BaseException]:
+def both_sweep(places: list[Place], simulator: DataForSeo) -> list[Summary | BaseException]:
     async def together() -> list[Summary | BaseException]:
-        return await asyncio.gather(
-            *(run(place.new_session(), sweep_of()) for place in places), return_exceptions=True
-        )
+        sweeps = [asyncio.create_task(run(place.new_session(), sweep_of())) for place in places]
+        # Neither has finished before the other has begun.
+        simulator.latency_seconds = 0.5
+        await asyncio.wait(sweeps, return_when=asyncio.FIRST_COMPLETED)
+        simulator.latency_seconds = 0.0
+        return await asyncio.gather(*sweeps, return_exceptions=True)
 
     return asyncio.run(together())
 
@@ -624,7 +627,7 @@ def test_of_two_instances_one_sweeps(tmp_path: Path, simulator: DataForSeo) -> N
     places = [Place(tmp_path, "dataforseo", simulator, instance=name) for name in ("a", "b")]
     ids = simulator.add_ready(ORGANIC, 300)
     age(simulator)
-    ended = both_sweep(places)
+    ended = both_sweep(places, simulator)
     assert 1 == sum(isinstance(one, LeaseHeld) for one in ended)
     (summary,) = (one for one in ended if isinstance(one, Summary))
     assert {"repaired": 300} == summary.outcomes
@@ -644,11 +647,12 @@ def test_a_sweep_whose_lease_is_taken_stops_and_the_other_finishes(
 
     def progress(*, done: int, total: int) -> None:
         if done == 20:
+            # From here on it takes far longer than until the lease is to be renewed.
+            simulator.latency_seconds = 1.0
             here.store.put("leases/sweep-dataforseo.json", orjson.dumps(taken))
-        simulator.latency_seconds = 0.05
 
     with pytest.raises(LeaseLost):
-        here.sweep(sweep_of(), lease_seconds=0.4, progress=progress)
+        here.sweep(sweep_of(), lease_seconds=4.0, progress=progress)
     simulator.latency_seconds = 0.0
     done = set(here.lines())
     assert 20 <= len(done) < 300
@@ -662,8 +666,8 @@ def test_a_sweep_whose_lease_is_taken_stops_and_the_other_finishes(
 def test_a_lease_is_kept_while_one_call_waits_for_long(place: Place, simulator: DataForSeo) -> None:
     simulator.add_ready(ORGANIC, 5)
     age(simulator)
-    simulator.fail(Fault.SLOW, family="tasks_ready", times=1, seconds=1.5)
-    assert {"repaired": 5} == place.sweep(sweep_of(), lease_seconds=0.5).outcomes
+    simulator.fail(Fault.SLOW, family="tasks_ready", times=1, seconds=7.0)
+    assert {"repaired": 5} == place.sweep(sweep_of(), lease_seconds=6.0).outcomes
 
 
 def test_nothing_is_collected_that_could_not_be_kept(place: Place, simulator: DataForSeo) -> None:

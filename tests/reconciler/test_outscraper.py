@@ -101,7 +101,7 @@ def test_a_result_is_fetched_while_its_four_hours_last(tmp_path: Path) -> None:
     with Outscraper(clock=past(4 * HOUR)) as simulator:
         place = Place(tmp_path, "outscraper", simulator)
         (request_id,) = finished(simulator)
-        simulator.clock.advance(4 * HOUR - 10)
+        simulator.clock.advance(4 * HOUR - 120)
         assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
         assert request_id in place.lines()
 

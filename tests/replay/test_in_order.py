@@ -55,7 +55,7 @@ def in_order(
     *,
     concurrency: int,
     size_max: int = 20,
-    end_seconds: float = 5.0,
+    end_seconds: float = 60.0,
     stopping: asyncio.Event | None = None,
 ) -> InOrder[tuple[int, str, int]]:
     return InOrder(
@@ -247,7 +247,7 @@ def test_no_more_is_held_than_allowed_or_one(
             size=size,
             concurrency=concurrency,
             size_max=size_max,
-            end_seconds=5.0,
+            end_seconds=60.0,
             stopping=asyncio.Event(),
         ).run(items())
 
@@ -276,7 +276,7 @@ def test_who_leaves_its_place_lets_others_go_on() -> None:
             size=lambda item: 1,
             concurrency=1,
             size_max=9,
-            end_seconds=5.0,
+            end_seconds=60.0,
             stopping=asyncio.Event(),
         ).run(Works().items([(n, "other" if n else "one", 0) for n in range(3)]))
 

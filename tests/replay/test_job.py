@@ -86,11 +86,11 @@ def test_what_is_confirmed_meanwhile_is_left_out_by_another_thread(tmp_path: Pat
             for entry in opened.unconfirmed(entries):
                 left.append(entry.delivery_id)
                 turn[0].set()
-                turn[1].wait(10)
+                turn[1].wait(60)
 
         thread = threading.Thread(target=iterate)
         thread.start()
-        assert turn[0].wait(10)
+        assert turn[0].wait(60)
         opened.record([good(entries[1].delivery_id)])
         turn[1].set()
         thread.join()

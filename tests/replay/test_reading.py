@@ -276,11 +276,11 @@ class Held:
             held = self._which in (self.reads, key)
         if held:
             self.reached.set()
-            self.let_go = self.going.wait(5)
+            self.let_go = self.going.wait(60)
 
 
 async def until(event: threading.Event) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not event.is_set():  # noqa: ASYNC110 # another thread brings it about
             await asyncio.sleep(0.001)
 
@@ -350,7 +350,7 @@ def test_while_one_read_takes_long_the_failure_of_another_stops_nobody_else(
     def fail(key: str) -> None:
         held.hold(key)
         if key == entries[0].object:
-            assert held.reached.wait(5)
+            assert held.reached.wait(60)
             failed.set()
             raise StoreError("the store is away")
 

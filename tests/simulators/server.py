@@ -6,6 +6,7 @@ server's thread and the test's under one lock, `Simulator.lock`.
 """
 
 import asyncio
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,8 @@ from tests.simulators.ledger import Call, Ledger
 
 Json = dict[str, Any]
 CODE = web.RequestKey("code", object)
+# So much longer do calls wait for each other, for one that should not come.
+_MOMENT_SECONDS = 0.05
 
 
 class Simulator(ABC):
@@ -43,6 +46,10 @@ class Simulator(ABC):
         self.latency_seconds = 0.0
         self._host = host
         self._port = port
+        # Bound and never listening: it keeps the port ours while the server does not listen.
+        self._placeholder: socket.socket | None = None
+        self._gathered = 0
+        self._together: asyncio.Event | None = None
         self._faults = Faults()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,6 +96,13 @@ class Simulator(ABC):
         tb: TracebackType | None,
     ) -> None:
         self.stop()
+        if self._placeholder is not None:
+            self._placeholder.close()
+            self._placeholder = None
+
+    def gather(self, calls: int) -> None:
+        """Answer no call until so many are open; once that has been so, all at once."""
+        self._gathered, self._together = calls, asyncio.Event()
 
     def fail(
         self,
@@ -165,9 +179,11 @@ class Simulator(ABC):
     async def _open_port(self) -> None:
         if self._site is None:
             assert self._runner is not None
+            if self._placeholder is None:
+                self._placeholder = _bound(self._host, self._port)
+                self._port = self._placeholder.getsockname()[1]
             self._site = web.TCPSite(self._runner, self._host, self._port, reuse_address=True)
             await self._site.start()
-            self._port = self._runner.addresses[0][1]
 
     async def _close_port(self) -> None:
         if self._site is not None:
@@ -200,6 +216,10 @@ class Simulator(ABC):
     async def _take_counted(
         self, request: web.Request, family: str, open_calls: int
     ) -> web.StreamResponse:
+        if self._together is not None:
+            if open_calls == self._gathered:
+                asyncio.get_running_loop().call_later(_MOMENT_SECONDS, self._together.set)
+            await self._together.wait()
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         active = self._faults.take(family)
@@ -233,6 +253,13 @@ class Simulator(ABC):
             case _:
                 faults.reset(request)
                 return web.Response(status=500)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    return bound
 
 
 def _compressed(request: web.Request, response: web.Response) -> web.Response:

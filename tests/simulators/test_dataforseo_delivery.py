@@ -197,17 +197,18 @@ def test_the_deadline_can_be_the_clocks(dataforseo: DataForSeo, sink: Sink, cloc
 
 
 def test_a_receiver_that_is_gone_is_a_connection_error(dataforseo: DataForSeo) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    for url in (f"http://127.0.0.1:{port}/", "no url at all"):
-        (task_id,) = dataforseo.post(
-            ORGANIC, {"postback_data": "html", "postback_url": url, "keyword": "x"}
-        )
-        dataforseo.finish(task_id)
-        dataforseo.wait_idle()
-        assert [("connection", 0)] == [
-            (one.error, one.http_code) for one in dataforseo.deliveries(task_id)
-        ]
+    with socket.socket() as silent:
+        # Bound and never listening, so that nobody else listens there.
+        silent.bind(("127.0.0.1", 0))
+        for url in (f"http://127.0.0.1:{silent.getsockname()[1]}/", "no url at all"):
+            (task_id,) = dataforseo.post(
+                ORGANIC, {"postback_data": "html", "postback_url": url, "keyword": "x"}
+            )
+            dataforseo.finish(task_id)
+            dataforseo.wait_idle()
+            assert [("connection", 0)] == [
+                (one.error, one.http_code) for one in dataforseo.deliveries(task_id)
+            ]
     assert 2 == len(dataforseo.uncollected())
 
 
@@ -224,12 +225,13 @@ def test_by_the_other_official_text_a_failed_postback_is_not_listed(
 def test_a_task_can_be_listed_in_the_gap_before_its_postback(
     dataforseo: DataForSeo, sink: Sink
 ) -> None:
-    sink.hold_seconds = 0.3
+    sink.hold_seconds = dataforseo.settings.deadline_seconds = 60
     dataforseo.settings.listed_before_delivery = True
     (task_id,) = dataforseo.post(ORGANIC, posted(sink))
     dataforseo.finish(task_id)
     sink.arrivals(1)
     before = dataforseo.uncollected()
+    sink.release()
     dataforseo.wait_idle()
     assert ([task_id], []) == (before, dataforseo.uncollected())
 

@@ -69,16 +69,16 @@ def test_many_postbacks_are_under_way_at_the_same_time(dataforseo: DataForSeo, s
 def test_the_webhook_delay_is_the_one_at_the_time_of_posting(
     dataforseo: DataForSeo, sink: Sink
 ) -> None:
-    dataforseo.set_webhook_delay(100)
+    dataforseo.set_webhook_delay(200)
     slow = dataforseo.post(ORGANIC, *[posted(sink)] * 4)
     dataforseo.set_webhook_delay(0)
     fast = dataforseo.post(ORGANIC, posted(sink))
     start = time.monotonic()
     dataforseo.finish(slow + fast)
     dataforseo.wait_idle()
-    assert time.monotonic() - start >= 0.3
+    assert time.monotonic() - start >= 0.6
     ended = [one.task.id for one in dataforseo.deliveries()]
-    assert ended.index(fast[0]) < 2, "who may go does not wait for who may not"
+    assert ended[-1] in slow, "who may go does not wait for who may not"
     for milliseconds in (49, 1001):
         with pytest.raises(ValueError, match="50 to 1000"):
             dataforseo.set_webhook_delay(milliseconds)
@@ -99,13 +99,13 @@ def test_tasks_finish_by_the_clock_and_call_back_by_themselves(
 def test_what_was_under_way_at_a_stop_is_delivered_after_the_next_start(
     dataforseo: DataForSeo, sink: Sink
 ) -> None:
-    sink.hold_seconds = 0.5
+    sink.hold_seconds = dataforseo.settings.deadline_seconds = 60
     (task_id,) = dataforseo.post(ORGANIC, posted(sink))
     dataforseo.finish(task_id)
     sink.arrivals(1)
     url = dataforseo.url
     dataforseo.stop()
-    sink.hold_seconds = 0
+    sink.release()
     dataforseo.start()
     dataforseo.wait_idle()
     assert [True] == [one.success for one in dataforseo.deliveries(task_id)]

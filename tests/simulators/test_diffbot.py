@@ -110,10 +110,11 @@ def test_a_notification_that_is_refused_is_never_sent_again_and_counts_as_sent(
 
 def test_a_receiver_that_is_gone_or_hangs_gets_no_second_try(diffbot: Diffbot, sink: Sink) -> None:
     sink.hold_seconds = 60
-    diffbot.settings.notify_seconds = 0.2
     diffbot.create("gone", seeds="https://s", notifyWebhook="http://127.0.0.1:1/")
     diffbot.create("hangs", seeds="https://s", notifyWebhook=sink.url)
     diffbot.complete("gone")
+    diffbot.wait_idle()
+    diffbot.settings.notify_seconds = 0.2
     diffbot.complete("hangs")
     diffbot.wait_idle()
     assert {"gone": "connection", "hangs": "timeout"} == {

@@ -31,7 +31,7 @@ from tests.support.tools import ROOT, needs
 from tests.support.wait import wait_for
 
 _PLACEHOLDERS = ("10.0.0.11:8000", "10.0.0.12:8000")
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 _HAPROXY_ANSWER = re.compile(r" (?P<way>\S+) \{(?P<id>[0-9a-f-]{36})\}$")
 _COMPLAINT = re.compile(r"\[(warn|error|crit|alert|emerg)\]", re.IGNORECASE)
 

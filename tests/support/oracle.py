@@ -8,7 +8,8 @@ the archive.  `verify` reads all of an archive with plain gzip and orjson and lo
     spurious    in the archive, and never sent, or sent once and there twice
 
 Where something between sender and receiver may send a callback again, such as a load balancer that
-saw no answer, it may be there twice; that is counted.
+saw no answer, it may be there twice; that is counted.  Where disks were lost, segments may lack, or
+have come in part, without their index; not what was acknowledged.
 
 A callback that got no answer may or may not be in the archive: it was sent, and nothing was
 promised.
@@ -22,7 +23,7 @@ import re
 import ssl
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -318,7 +319,9 @@ class Verdict:
         return "\n  ".join([head, *problems])
 
 
-def verify(archive: Archive, ledger: Ledger, *, may_repeat: bool = False) -> Verdict:
+def verify(
+    archive: Archive, ledger: Ledger, *, may_repeat: bool = False, disks_lost: bool = False
+) -> Verdict:
     """Compare an archive with a ledger; raise `AssertionError` unless all is as promised.
 
     Returns the verdict, for its numbers.
@@ -330,7 +333,10 @@ def verify(archive: Archive, ledger: Ledger, *, may_repeat: bool = False) -> Ver
             verdict.spurious.append(f"a key of no known form: {key}")
     lines = dict(_read_lines(archive, keys, verdict))
     _compare(lines, ledger, verdict, may_repeat=may_repeat)
-    _check_index(archive, keys, lines, verdict)
+    needed = ledger.acknowledged.keys() if disks_lost else lines.keys()
+    numbers = _check_index(archive, keys, lines, needed, verdict)
+    if not disks_lost:
+        _check_numbers(numbers, verdict)
     print(verdict)
     assert not [*verdict.missing, *verdict.corrupted, *verdict.spurious], str(verdict)
     return verdict
@@ -457,8 +463,13 @@ def _difference(line: dict[str, Any], sent: Sent) -> str | None:
 
 
 def _check_index(
-    archive: Archive, keys: list[str], lines: dict[str, dict[str, Any]], verdict: Verdict
-) -> None:
+    archive: Archive,
+    keys: list[str],
+    lines: dict[str, dict[str, Any]],
+    needed: Collection[str],
+    verdict: Verdict,
+) -> dict[str, list[int]]:
+    """Check the index against the lines; return the numbers of each process's segments."""
     entries: list[dict[str, Any]] = []
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     for key in keys:
@@ -473,10 +484,14 @@ def _check_index(
         if problem := _problem_of_index(found, place["segment"]):
             verdict.corrupted.append(f"{key}: {problem}")
         entries += found
-    for process, found_numbers in numbers.items():
-        if sorted(found_numbers) != list(range(len(found_numbers))):
-            verdict.missing.append(f"segments of {process}: only {sorted(found_numbers)}")
-    _check_entries(archive, entries, lines, verdict)
+    _check_entries(archive, entries, lines, needed, verdict)
+    return numbers
+
+
+def _check_numbers(numbers: dict[str, list[int]], verdict: Verdict) -> None:
+    for process, found in numbers.items():
+        if sorted(found) != list(range(len(found))):
+            verdict.missing.append(f"segments of {process}: only {sorted(found)}")
 
 
 def _problem_of_index(entries: list[dict[str, Any]], segment: str) -> str | None:
@@ -493,9 +508,10 @@ def _check_entries(
     archive: Archive,
     entries: list[dict[str, Any]],
     lines: dict[str, dict[str, Any]],
+    needed: Collection[str],
     verdict: Verdict,
 ) -> None:
-    """Read each line where its entry says that it is."""
+    """Read each line where its entry says that it is; those that are needed have one."""
     members: dict[tuple[str, int, int], bytes] = {}
     for entry in entries:
         member = entry["object"], entry["member_offset"], entry["member_bytes"]
@@ -511,7 +527,7 @@ def _check_entries(
             verdict.corrupted.append(f"entry and line differ: {entry}")
     indexed = Counter(entry["delivery_id"] for entry in entries)
     for delivery_id in lines:
-        if indexed[delivery_id] != 1:
+        if indexed[delivery_id] > 1 or (delivery_id in needed and not indexed[delivery_id]):
             verdict.corrupted.append(f"{delivery_id} has {indexed[delivery_id]} index entries")
 
 

@@ -76,6 +76,7 @@ class Relay:
     def close(self) -> None:
         """Reset all connections and give up the port."""
         self._close_listener()
+        self._accepting.join()
         self._reset_all()
         for thread in self._threads:
             thread.join()
@@ -102,7 +103,7 @@ class Relay:
         listener.bind(self.address)
         listener.listen(128)
         self._listener = listener
-        self._start(self._accept, listener)
+        self._accepting = self._start(self._accept, listener)
 
     def _close_listener(self) -> None:
         if self._listener is not None:
@@ -124,17 +125,20 @@ class Relay:
                 self._open.add(client)
             self._start(self._converse, client, behaviour)
 
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+    def _start(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         with self._guard:
             self._threads = [known for known in self._threads if known.is_alive()]
             self._threads.append(thread)
             thread.start()
+        return thread
 
     # Connections.
 
     def _converse(self, client: socket.socket, behaviour: Behaviour) -> None:
         try:
+            if behaviour == "refuse":
+                return  # taken from the listener in the moment in which that was closed
             if behaviour == "hang":
                 _wait_for_end(client)
             elif behaviour == "fail_before":

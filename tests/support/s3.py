@@ -1,6 +1,8 @@
 """An S3 endpoint on loopback, and buckets in it: moto's server behind ordinary boto3."""
 
+import io
 import logging
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +80,23 @@ class Bucket:
         self.client.put_object(Bucket=self.name, Key=key, Body=content)
 
 
+class _Atomic:
+    """moto's application, made to decide one conditional write after the other, as S3 does."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._guard = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys():
+            return self._app(environ, start_response)
+        # The body is waited for before the others are made to wait.
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        with self._guard:
+            return self._app(environ, start_response)
+
+
 class S3Server:
     """moto's S3 on 127.0.0.1, at a port that the system chose."""
 
@@ -85,6 +104,9 @@ class S3Server:
         logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request
         self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._moto.start()
+        server = self._moto._server
+        assert server is not None
+        server.app = _Atomic(server.app)
         self.address: tuple[str, int] = self._moto.get_host_and_port()
         self.url = "http://{}:{}".format(*self.address)
         self.client = connect(self.url)

@@ -64,6 +64,8 @@ class Received:
 
 
 OK = Reply()
+# So much longer are answers kept back, for a request that should not come.
+_MOMENT_SECONDS = 0.05
 
 
 class TargetServer:
@@ -79,6 +81,9 @@ class TargetServer:
         self.keeping = True
         self.under_way_max = 0
         self._under_way = 0
+        # Answers that are kept back, and how many requests let them go.
+        self._held: list[tuple[_Connection, Reply]] | None = None
+        self._gathered = 0
         self._plans: defaultdict[str, deque[Reply]] = defaultdict(deque)
         self._listening = listening
         self._connections: set[_Connection] = set()
@@ -97,6 +102,14 @@ class TargetServer:
     def plan(self, delivery_id: str, *replies: Reply) -> None:
         """Answer the next requests of a delivery so, one after the other."""
         self._plans[delivery_id].extend(replies)
+
+    def hold(self, *, until: int = 0) -> None:
+        """Keep answers back until `let_go`, or until so many requests are under way."""
+        self._held, self._gathered = [], until
+
+    def let_go(self) -> None:
+        """Give the answers that were kept back, and keep none back any more."""
+        self._loop.call_soon_threadsafe(self._answer_held)
 
     def listen(self) -> None:
         """Take connections from now on."""
@@ -165,9 +178,18 @@ class TargetServer:
         )
         self._under_way += 1
         self.under_way_max = max(self.under_way_max, self._under_way)
-        if reply.seconds:
+        if self._held is not None:
+            self._held.append((connection, reply))
+            if self._under_way == self._gathered:
+                self._loop.call_later(_MOMENT_SECONDS, self._answer_held)
+        elif reply.seconds:
             self._loop.call_later(reply.seconds, self._answer, connection, reply)
         else:
+            self._answer(connection, reply)
+
+    def _answer_held(self) -> None:
+        held, self._held = self._held or [], None
+        for connection, reply in held:
             self._answer(connection, reply)
 
     def _answer(self, connection: "_Connection", reply: Reply) -> None:
@@ -182,8 +204,13 @@ class TargetServer:
         self._connections.add(connection)
 
     def closed(self, connection: "_Connection") -> None:
-        """Forget a connection."""
+        """Forget a connection, and whoever waited there."""
         self._connections.discard(connection)
+        held = self._held or []
+        gone = [one for one in held if one[0] is connection]
+        for one in gone:
+            held.remove(one)
+        self._under_way -= len(gone)
 
 
 class _Connection(asyncio.Protocol):

@@ -45,7 +45,11 @@ def test_load_from_many_senders_is_archived(tmp_path: Path, place: Place) -> Non
     with Receiver(tmp_path, {**place.settings, "RECEIVER_BATCH_BYTES": "65536"}) as it:
         it.start("--workers", "2")
         with Load(it, ledger, seed=2, senders=6, pause_seconds=0.001):
-            wait_for(lambda: len(ledger.acknowledged) > 1500, "1,500 callbacks are acknowledged")
+            wait_for(
+                lambda: len(ledger.acknowledged) > 1500,
+                "1,500 callbacks are acknowledged",
+                seconds=60,
+            )
         assert {200} == set(ledger.statuses)
         assert 0 == it.terminate()
     assert verify(place.archive, ledger).segments > 5

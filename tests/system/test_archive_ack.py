@@ -1,7 +1,6 @@
 """`RECEIVER_ACK=archive`: what was answered 2xx outlives the loss of the disk."""
 
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.system
 
 ACK = {
     "RECEIVER_ACK": "archive",
-    "RECEIVER_BATCH_SECONDS": "10",
+    "RECEIVER_BATCH_SECONDS": "60",
     "RECEIVER_WORKERS": "2",
     # Long enough that no answer of a test on a busy machine is late by accident.
     "RECEIVER_ARCHIVE_ACK_SECONDS_MAX": "20",
@@ -24,7 +23,7 @@ ACK = {
 
 
 def _wait_for(ledger: Ledger, count: int) -> None:
-    wait_for(lambda: len(ledger.acknowledged) >= count, f"{count} are acknowledged")
+    wait_for(lambda: len(ledger.acknowledged) >= count, f"{count} are acknowledged", seconds=60)
 
 
 def test_what_was_acknowledged_outlives_the_disk(tmp_path: Path, place: Place) -> None:
@@ -38,20 +37,25 @@ def test_what_was_acknowledged_outlives_the_disk(tmp_path: Path, place: Place) -
             # The machine is gone, and with it all that only its disk had.
             shutil.rmtree(it.spool)
     assert {200} == set(ledger.statuses)
-    assert verify(place.archive, ledger).archived >= len(ledger.acknowledged) >= 120
+    # A kill leaves what was being shipped half done, and nobody can do the rest.
+    verdict = verify(place.archive, ledger, disks_lost=True)
+    assert verdict.archived >= len(ledger.acknowledged) >= 120
 
 
 def test_requests_share_segments_and_nothing_is_slow(tmp_path: Path, place: Place) -> None:
     ledger = Ledger()
-    with Receiver(tmp_path, {**place.settings, **ACK, "RECEIVER_WORKERS": "1"}) as it:
+    # Long enough for most of the senders to be in time, on a busy machine too.
+    alone = {"RECEIVER_WORKERS": "1", "RECEIVER_ARCHIVE_ACK_MS": "300"}
+    with Receiver(tmp_path, {**place.settings, **ACK, **alone}) as it:
         it.start()
         with Load(it, ledger, seed=7, senders=16):
-            _wait_for(ledger, 500)
+            _wait_for(ledger, 400)
         it.wait_until_shipped()
-        acknowledged = it.metric("receiver_archive_ack_seconds_count")
+        count = "receiver_archive_ack_seconds_count"
+        acknowledged = wait_for(lambda: it.metric(count), "the waits are counted")
         it.terminate()
     found = verify(place.archive, ledger)
-    assert 0 < acknowledged <= found.segments
+    assert acknowledged <= found.segments
     assert found.archived / found.segments > 4
 
 
@@ -97,14 +101,8 @@ def test_without_an_answer_of_the_archive_it_is_503_until_there_is_one(
 def test_one_quiet_callback_is_sealed_by_itself(tmp_path: Path) -> None:
     with Receiver(tmp_path, {**ACK, "RECEIVER_WORKERS": "1"}) as it:
         it.start()
-        answers = []
-        sender = threading.Thread(
-            target=lambda: answers.append(
-                it.request("POST", it.path("dataforseo", "postback", "?id=alone"), b"{}", seconds=5)
-            )
-        )
-        sender.start()
-        sender.join()
-        assert [200] == [answer.status for answer in answers]
+        # Its turn by age would come after a minute, and a refusal after twenty seconds.
+        answer = it.request("POST", it.path("dataforseo", "postback", "?id=alone"), b"{}")
+        assert 200 == answer.status
         assert 1 == len(list(it.archive.glob("index/**/*.jsonl.gz")))
         it.terminate()

@@ -239,11 +239,23 @@ def test_check_of_a_weak_token_fails_with_1(it: Receiver) -> None:
 
 def test_a_wrong_bucket_stops_the_start_with_one_line(it: Receiver, s3: S3Server) -> None:
     it.environ |= environ(s3.url) | {"RECEIVER_ARCHIVE": "s3://no-such-bucket/x"}
-    ran = it.command("serve")
-    assert (3, "") == (ran.returncode, ran.stdout)
-    [line] = ran.stderr.splitlines()
+    # An answer that takes longer than a few seconds is not waited for.
+    wait_for(lambda: not _serves(it), "S3 answers in time", seconds=100)
+    assert (3, []) == (it.life.status, it.life.output)
+    [line] = it.life.errors
     assert "NoSuchBucket" in line
     assert "create the bucket, or correct RECEIVER_ARCHIVE" in line
+
+
+def _serves(it: Receiver) -> bool:
+    """Tell whether it starts, or else wait for its end."""
+    life = it.launch()
+    wait_for(lambda: life.status is not None or life.output, "it has ended, or warns", seconds=60)
+    if life.status is None:
+        it.kill_all()
+        return True
+    life.wait_for_all()
+    return bool(life.output)
 
 
 def test_missing_credentials_stop_the_start_with_one_line(it: Receiver, s3: S3Server) -> None:
@@ -385,7 +397,7 @@ def test_drain_waits_for_the_archive_if_told_to(
         ledger = left.copy_to(it)
         relay.behave("refuse")
         drain = Life(
-            [sys.executable, "-m", "receiver", "drain", "--wait", "4"],
+            [sys.executable, "-m", "receiver", "drain", "--wait", "8"],
             cwd=it.root,
             environ=it.environ,
         )
@@ -413,6 +425,7 @@ def test_an_interrupted_command_is_status_130(
             wait_for(lambda: "trying again" in drain.text(), "it tries again")
             drain.signal(signal.SIGINT)
             assert 130 == drain.wait(seconds=20)
+            drain.wait_for_all()
             assert "Traceback" not in drain.text()
         finally:
             drain.close()

@@ -1,5 +1,6 @@
 """The door, seen by clients that write their own bytes: every route, answer, header and limit."""
 
+import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -285,7 +286,6 @@ def test_an_endless_head_is_answered_431_and_bounded(door: Door, beginning: byte
         connection.sendall(beginning)
         sent = _send_until_closed(connection, more)
         assert sent * len(more) < 16 << 20
-        connection.settimeout(10)
         answer = read_answer(connection)
     assert (431, "close") == (answer.status, answer.headers["connection"])
     assert peak_memory_bytes(server) < 150 << 20
@@ -296,7 +296,14 @@ def test_a_head_that_takes_too_long_ends_the_connection(doors: Any) -> None:
     with connect(door.receiver.url) as connection:
         connection.sendall(b"POST /dataforseo/postback/")
         assert _closed_within(connection, 10)
-    assert 200 == door.post("diffbot", "notification").status
+    # Who is not quick enough himself, on a busy machine, is ended as well.
+    wait_for(lambda: _taken(door), "others are let in")
+
+
+def _taken(door: Door) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return door.post("diffbot", "notification").status == 200
+    return False
 
 
 def test_an_endless_trailer_is_bounded(door: Door) -> None:
@@ -604,7 +611,6 @@ def _assert_refused(answer: Answer, status: int, error: str, mend: str) -> None:
 
 def _send_until_closed(connection: socket.socket, more: bytes) -> int:
     """Send the same bytes until the other side has had enough; return how often they went."""
-    connection.settimeout(10)
     for sent in range(5000):
         try:
             connection.sendall(more)

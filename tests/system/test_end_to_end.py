@@ -6,7 +6,6 @@ in its middle, then two instances at a time.  Then the archive holds all of it.
 """
 
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from tests.simulators.dataforseo import Settings as DataForSeoSettings
 from tests.simulators.diffbot import Diffbot
 from tests.simulators.outscraper import Outscraper
 from tests.simulators.server import Simulator
+from tests.support.balancer import Port
 from tests.support.oracle import DirectoryArchive, read_lines
 from tests.support.relay import Relay
 from tests.support.server import Life, Receiver
@@ -41,15 +41,14 @@ class Registered:
     """A receiver behind a relay, which is where its URLs lead, and another one to help it."""
 
     def __init__(self, root: Path, settings: Mapping[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address: tuple[str, int] = free.getsockname()
-        self.relay = Relay(address)
+        # One for all lives: nobody takes it while the receiver is gone.
+        self._port = Port()
+        self.relay = Relay(("127.0.0.1", self._port.number))
         self._archive = root / "archive"
         shared = {
             "RECEIVER_ARCHIVE": str(self._archive),
             "RECEIVER_PUBLIC_URL": self.relay.url,
-            "RECEIVER_PORT": str(address[1]),
+            "RECEIVER_PORT": str(self._port.number),
         }
         self._sweeps = {
             "RECEIVER_SWEEP_GRACE_SECONDS": "0",
@@ -67,6 +66,7 @@ class Registered:
         self.here.close()
         self.there.close()
         self.relay.close()
+        self._port.close()
 
     def urls(self, provider: str) -> dict[str, str]:
         """Return the URLs to register, by the provider's name for them."""

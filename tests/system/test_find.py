@@ -464,6 +464,7 @@ def test_verify_can_be_interrupted_while_s3_is_silent(
             wait_for(lambda: relay.met["hang"], "S3 is asked")
             verify.signal(signal.SIGINT)
             assert 130 == verify.wait(seconds=20)
+            verify.wait_for_all()
             assert "receiver: interrupted" == verify.text().strip()
         finally:
             verify.close()

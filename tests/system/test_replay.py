@@ -162,7 +162,7 @@ def test_a_replay_that_is_killed_again_and_again_reaches_a_second_receiver_whole
     with Receiver(tmp_path, settings, token=SECOND_TOKEN) as second:
         second.start()
         url = f"{second.url}/{{provider}}/{{kind}}/{SECOND_TOKEN}{{path}}"
-        paced = ("--since", "2h", "--rate", "900", "--concurrency", str(CONCURRENCY))
+        paced = ("--since", "2h", "--rate", "300", "--concurrency", str(CONCURRENCY))
         for _ in range(KILLS):
             life = many.launch("replay", "--to", url, "--job", name, "--yes", *paced)
             _kill_after(life, many.job_file(name), noise)
@@ -248,7 +248,7 @@ def _check_secrets(many: Kept, name: str) -> None:
 def test_an_interrupted_replay_settles_what_is_under_way_and_goes_on_later(
     many: Kept, target: TargetServer, name: str, number: signal.Signals
 ) -> None:
-    target.otherwise = Reply(seconds=0.4)
+    target.otherwise = Reply(seconds=1.0)
     words = ("replay", "--to", hook(target), "--limit", "100", "--job", name)
     with closing(many.launch(*words, "--concurrency", "3", "--output", "json")) as life:
         wait_for(lambda: len(target.received) >= 4, "some are sent")

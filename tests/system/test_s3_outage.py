@@ -1,5 +1,6 @@
 """S3 fails in every way for longer than one batch; callbacks are taken all the while."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,10 @@ from tests.support.oracle import Ledger, Load, verify
 from tests.support.relay import Behaviour, Relay
 from tests.support.server import Receiver
 from tests.support.wait import wait_for
-from tests.system.conftest import Place
+from tests.system.conftest import IMPATIENT, Place
 
 pytestmark = pytest.mark.system
 
-_BATCH_SECONDS = 0.3
 _FAULTS: tuple[Behaviour, ...] = (
     "refuse",
     "hang",
@@ -37,7 +37,8 @@ def test_an_outage_delays_and_loses_nothing(
     tmp_path: Path, far: Place, relay: Relay, fault: Behaviour
 ) -> None:
     ledger = Ledger()
-    with Receiver(tmp_path, {**far.settings, "RECEIVER_BATCH_SECONDS": f"{_BATCH_SECONDS}"}) as it:
+    patience = IMPATIENT if fault == "hang" else {}
+    with Receiver(tmp_path, {**far.settings, **patience}) as it:
         it.start()
         with Load(it, ledger, seed=11, senders=2):
             wait_for(lambda: far.archive.keys("index/"), "the first segment is in the archive")
@@ -55,9 +56,11 @@ def test_an_outage_delays_and_loses_nothing(
             wait_for(lambda: len(ledger.acknowledged) > before + 20, "callbacks are still taken")
             assert 200 == it.readiness()
             relay.behave("pass")
+            passed = time.monotonic()
             wait_for(
-                lambda: it.metric("receiver_lag_seconds") < 2 * _BATCH_SECONDS + 1,
-                "the lag falls, under load",
+                lambda: it.metric("receiver_lag_seconds") < time.monotonic() - passed,
+                "all that waited is shipped, under load",
+                seconds=60,
             )
         it.wait_until_shipped()
         wait_for(lambda: it.metric("receiver_lag_seconds") == 0, "the lag is gone")

@@ -17,6 +17,9 @@ from tests.system.conftest import Place
 
 pytestmark = pytest.mark.system
 
+# Long enough for every server process to seal, on a busy machine too.
+_SOON_GIVEN_UP = {"RECEIVER_SHUTDOWN_SECONDS": "5", "RECEIVER_S3_TIMEOUT_SECONDS": "60"}
+
 
 def _refused(receiver: Receiver) -> bool:
     try:
@@ -34,7 +37,7 @@ def _wait_for_more(ledger: Ledger, count: int) -> None:
 def test_sigterm_is_followed_in_the_order_of_the_contract(tmp_path: Path) -> None:
     ledger, samples = Ledger(), Samples(seed=31)
     slow, late = samples.postback(squeezed=False), samples.webhook()
-    settings = {"RECEIVER_DRAIN_SECONDS": "2", "RECEIVER_BATCH_SECONDS": "60"}
+    settings = {"RECEIVER_DRAIN_SECONDS": "60", "RECEIVER_BATCH_SECONDS": "60"}
     with Receiver(tmp_path, settings) as it:
         life = it.start("--workers", "2")
         ledger.send(slow)
@@ -46,15 +49,18 @@ def test_sigterm_is_followed_in_the_order_of_the_contract(tmp_path: Path) -> Non
             connection.sendall(f"{head}\r\n\r\n".encode() + slow.wire[:half])
             wait_for(lambda: it.metric("receiver_inflight_bytes") > 0, "its body is being read")
             life.signal(signal.SIGTERM)
-            began = time.monotonic()
-            wait_for(lambda: it.readiness() == 503, "it is unready")
+            wait_for(lambda: len(life.logged("draining")) == 2, "both processes know")
+            assert 503 == it.readiness()
             assert "draining" == it.request("GET", "/readyz").json["detail"]
             assert 200 == it.request("GET", "/healthz").status
             answer = ledger.deliver(it.request, late, token=it.token)
             assert (200, "close") == (answer.status, answer.headers["connection"])
             assert life.status is None
+            until = time.monotonic() + 1
+            while time.monotonic() < until:
+                assert 503 == it.readiness()
+            life.signal(signal.SIGTERM)  # no more waiting for a load balancer
             wait_for(lambda: _refused(it), "nobody listens any more")
-            assert time.monotonic() - began > 1.5
             # What had begun before is finished after.
             assert life.status is None
             connection.sendall(slow.wire[half:])
@@ -66,6 +72,14 @@ def test_sigterm_is_followed_in_the_order_of_the_contract(tmp_path: Path) -> Non
         assert [] == it.spooled()
     # The batch time was not over; the end sealed and shipped it.
     assert 2 == verify(DirectoryArchive(it.archive), ledger).acknowledged
+
+
+def test_the_drain_lasts_as_long_as_it_is_to(tmp_path: Path) -> None:
+    with Receiver(tmp_path, {"RECEIVER_DRAIN_SECONDS": "3"}) as it:
+        it.start()
+        began = time.monotonic()
+        assert 0 == it.terminate()
+        assert time.monotonic() - began > 3
 
 
 def test_no_callback_is_lost_by_an_end_under_load(tmp_path: Path, place: Place) -> None:
@@ -102,11 +116,11 @@ def test_a_second_sigterm_ends_the_wait(tmp_path: Path) -> None:
         life.signal(signal.SIGTERM)
         wait_for(lambda: it.readiness() == 503, "it is unready")
         life.signal(signal.SIGTERM)
-        assert 0 == life.wait(seconds=20)
+        assert 0 == life.wait(seconds=40)
 
 
 def test_sigterm_to_every_process_is_drained_all_the_same(tmp_path: Path) -> None:
-    with Receiver(tmp_path, {"RECEIVER_DRAIN_SECONDS": "2"}) as it:
+    with Receiver(tmp_path, {"RECEIVER_DRAIN_SECONDS": "60"}) as it:
         life = it.start("--workers", "2")
         # As systemd does by default (systemd.kill(5), KillMode=control-group).
         life.signal_all(signal.SIGTERM)
@@ -114,7 +128,8 @@ def test_sigterm_to_every_process_is_drained_all_the_same(tmp_path: Path) -> Non
         until = time.monotonic() + 1
         while time.monotonic() < until:
             assert 200 == it.request("POST", it.path("diffbot", "notification"), b"{}").status
-        assert 0 == life.wait(seconds=20)
+        life.signal(signal.SIGTERM)
+        assert 0 == life.wait(seconds=40)
 
 
 def test_sigterm_while_it_starts_ends_it(tmp_path: Path) -> None:
@@ -127,11 +142,29 @@ def test_sigterm_while_it_starts_ends_it(tmp_path: Path) -> None:
         assert [] == it.spooled()
 
 
+def test_what_s3_refuses_at_the_end_is_tried_again(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_BATCH_SECONDS": "600"}) as it:
+        life = it.start()
+        for sample in Samples(35).of_each():
+            assert 200 == ledger.deliver(it.request, sample, token=it.token).status
+        relay.behave("slow_down")
+        life.signal(signal.SIGTERM)
+        wait_for(lambda: life.logged("not all shipped at the end"), "it has failed")
+        relay.behave("pass")
+        assert 0 == life.wait()
+        life.wait_for_all()
+        assert [] == it.spooled()
+    verify(far.archive, ledger)
+
+
 def test_what_cannot_be_shipped_waits_for_the_next_start(
     tmp_path: Path, far: Place, relay: Relay
 ) -> None:
     ledger = Ledger()
-    with Receiver(tmp_path, {**far.settings, "RECEIVER_SHUTDOWN_SECONDS": "1"}) as it:
+    with Receiver(tmp_path, {**far.settings, **_SOON_GIVEN_UP}) as it:
         _stop_with_a_full_spool(it, ledger, relay)
         relay.behave("pass")
         it.start()
@@ -145,9 +178,9 @@ def test_what_cannot_be_shipped_is_drained_by_the_command(
     tmp_path: Path, far: Place, relay: Relay
 ) -> None:
     ledger = Ledger()
-    with Receiver(tmp_path, {**far.settings, "RECEIVER_SHUTDOWN_SECONDS": "1"}) as it:
+    with Receiver(tmp_path, {**far.settings, **_SOON_GIVEN_UP}) as it:
         _stop_with_a_full_spool(it, ledger, relay)
-        assert 4 == it.command("drain").returncode
+        assert 4 == it.command("drain", RECEIVER_S3_TIMEOUT_SECONDS="1").returncode
         relay.behave("pass")
         # The spool of a machine that is gone, copied to another place.
         rescued = tmp_path / "rescued"
@@ -166,7 +199,8 @@ def _stop_with_a_full_spool(receiver: Receiver, ledger: Ledger, relay: Relay) ->
         wait_for(lambda: len(receiver.spooled()) >= 4, "segments wait")
     began = time.monotonic()
     assert 0 == receiver.terminate()
-    assert time.monotonic() - began < 10
+    # It waits neither for ever nor for the answers of S3.
+    assert time.monotonic() - began < 40
     assert receiver.spooled()
     assert {".seg"} == {path.suffix for path in receiver.spooled()}
     [stopped] = receiver.life.logged("stopped")

@@ -41,7 +41,7 @@ def test_shippers_at_once_share_the_segments(tmp_path: Path, far: Place, relay: 
         it.start()
         relay.behave("refuse")
         with Load(it, ledger, seed=111):
-            wait_for(lambda: len(it.spooled()) >= 40, "forty segments wait")
+            wait_for(lambda: len(it.spooled()) >= 40, "forty segments wait", seconds=60)
         it.kill_all()
         left = len(it.spooled())
         relay.behave("pass")
