@@ -404,7 +404,7 @@ def test_when_cancelled_what_is_under_way_is_settled_and_no_more_sent(
             task = asyncio.create_task(sender.run(iterated(items), told))
             await until(lambda: len(server.received) == 5)
             cancelled = asyncio.create_task(cancel(task))
-            await asyncio.sleep(0)
+            assert (set(), {cancelled}) == await asyncio.wait((cancelled,), timeout=0.2)
             server.let_go()
             await cancelled
 
