@@ -481,7 +481,7 @@ async def test_a_spool_takes_no_more_than_its_limit(
     monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 3600.0)
     async with opened(tmp_path, spool_bytes_max=10_000) as into:
         taken = 0
-        while into.problem(1000) is None:
+        while taken < 20 and into.problem(1000) is None:
             await append(into, bytes(1000))
             taken += 1
         assert 9 == taken

@@ -53,9 +53,7 @@ OTHER_JSON = [b'{"hello":"world"}', b"{}", b"[]", b"[{}]", b"1", b'"text"', b"nu
 
 
 # Each subclass runs the same cases, which is what the health check asks about.
-shared = settings(
-    suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow]
-)
+shared = settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
 
 
 class AdapterCases:

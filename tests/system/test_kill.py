@@ -15,7 +15,8 @@ from tests.support.server import Receiver
 from tests.support.wait import wait_for
 from tests.system.conftest import Place
 
-pytestmark = pytest.mark.system
+# Half of a minute on a machine of its own.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 # Over both stores 52 kills.
 _KILLS = ("server",) * 14 + ("parent",) * 5 + ("all",) * 4 + ("all while starting",) * 3

@@ -153,6 +153,7 @@ def hook(target: TargetServer) -> str:
 # Killed again and again.
 
 
+@pytest.mark.timeout(300)  # half of a minute on a machine of its own
 def test_a_replay_that_is_killed_again_and_again_reaches_a_second_receiver_whole(
     many: Kept, tmp_path: Path, name: str
 ) -> None:
