@@ -31,7 +31,7 @@ def run(it: Receiver, commands: Sequence[Sequence[str]], **settings: str) -> str
         input=b"".join(orjson.dumps(command) + b"\n" for command in commands),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=100,
+        timeout=200,
     )
     shown = ran.stdout.decode()
     assert "Traceback" not in shown, shown

@@ -24,7 +24,8 @@ from sqlglot import exp
 from tests.support import engines
 from tests.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
 
-pytestmark = pytest.mark.system
+# On a busy machine Spark alone takes over a minute to start.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 Rows = list[tuple[Any, ...]]
 Run = Callable[[str], tuple[tuple[str, ...], Rows]]

@@ -121,6 +121,7 @@ def _listed(text: str) -> list[str]:
     return [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
 
 
+@pytest.mark.timeout(300)  # a hundred commands
 def test_no_command_shows_a_secret(it: Receiver, gossip: TargetServer) -> None:
     it.start()
     ids = [deliver(it, sample) for sample in Samples(seed=71).of_each()]
