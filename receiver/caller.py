@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 
 from receiver.body import decode
-from receiver.errors import ProviderError, ResultTooLarge
+from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
 from receiver.providers.conversation import Call, Conversation, Manners, Reply
 
 T = TypeVar("T")
@@ -91,7 +91,10 @@ class Pace:
 
 
 class Caller:
-    """Calls one provider.  Use as an async context manager; safe for concurrent calls."""
+    """Calls one provider.  Use as an async context manager; safe for concurrent calls.
+
+    ``credentials`` are the names of the settings that let it in, for who has to correct them.
+    """
 
     def __init__(
         self,
@@ -99,6 +102,7 @@ class Caller:
         provider: str,
         base_url: str,
         manners: Manners,
+        credentials: str = "the credentials",
         headers: Mapping[str, str] | None = None,
         secret_query: Mapping[str, str] | None = None,
         timeout_seconds: float = 60.0,
@@ -111,6 +115,7 @@ class Caller:
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self._manners = manners
+        self._credentials = credentials
         self._headers = dict(headers or {})
         self._secret_query = dict(secret_query or {})
         self._timeout_seconds = timeout_seconds
@@ -151,8 +156,8 @@ class Caller:
     async def hold(self, conversation: Conversation[T]) -> T:
         """Make the calls that a conversation asks for, until it returns.
 
-        Raises `ProviderError` where the provider cannot be reached or answers nonsense, and what
-        the conversation raises.
+        Raises `ProviderError` where the provider cannot be reached or answers nonsense,
+        `ProviderRefused` where it does not take the credentials, and what the conversation raises.
         """
         try:
             call = next(conversation)
@@ -205,8 +210,8 @@ class Caller:
         if 300 <= reply.status < 400:
             raise self._error(call, f"answers with a redirect (HTTP {reply.status}), not followed")
         if reply.status in (401, 403):
-            mend = f"check RECEIVER_{self.provider.upper()}_… credentials"
-            raise self._error(call, f"refuses the credentials (HTTP {reply.status}); {mend}")
+            refusal = self._error(call, f"refuses the credentials (HTTP {reply.status})")
+            raise ProviderRefused(refusal.detail, mend=f"correct {self._credentials}")
         return reply
 
     async def _make(self, call: Call) -> Reply:

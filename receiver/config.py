@@ -2,76 +2,59 @@
 
 A secret may stand in a file instead, named by the same variable with `_FILE` behind it.  Where
 there is a file `.env`, what it sets and the environment does not is added to the environment, so
-that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error: a typo loses data quietly.
+that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error, and so is an empty value: a
+typo, or a template with a hole in it, loses data quietly.
 """
 
 import base64
-import ipaddress
-import os
-import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import dotenv
 import orjson
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     ByteSize,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from receiver import environment
+from receiver.environment import PREFIX
+from receiver.errors import SettingsError
+from receiver.values import (
+    EMPTY,
+    Bytes,
+    Families,
+    List,
+    Networks,
+    Seconds,
+    SecondsAboveZero,
+    Tokens,
+    Url,
+    expected,
+    read_text,
 )
 
-from receiver.errors import SettingsError
-
-_PREFIX = "RECEIVER_"
-_FILE = "_FILE"
-_TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}\Z")
-T = TypeVar("T")
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _check_tokens(tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    for token in tokens:
-        if not _TOKEN.match(token.get_secret_value()):
-            raise ValueError(
-                "a token is 8 to 200 of A-Z a-z 0-9 . _ ~ -; `receiver urls --new-token` makes one"
-            )
-    return tokens
-
-
-List = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
-Bytes = Annotated[ByteSize, Field(gt=0)]
-Seconds = Annotated[float, Field(ge=0)]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# For this one, empty has a meaning: no proxy is believed.
+_MAY_BE_EMPTY = "forwarded_allow_ips"
 
 
 class Settings(BaseSettings):
     """What is in force; `description` is the line that the README prints."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
         populate_by_name=True,
         hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     archive: str = Field("data/archive", description="`s3://bucket/prefix` or a directory")
@@ -81,11 +64,11 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256, description="server processes")
     admin_host: str = Field("127.0.0.1", description="address of `/metrics` and `/status`")
     admin_port: int = Field(8001, ge=0, le=65535, description="their port; 0 takes a free one")
-    public_url: str | None = Field(None, description="what the providers call, for `receiver urls`")
+    public_url: Url | None = Field(None, description="what the providers call, for `receiver urls`")
     instance: str = Field(
         default_factory=socket.gethostname, description="name of this receiver in every line"
     )
-    tokens: Annotated[List[SecretStr], AfterValidator(_check_tokens)] = Field(
+    tokens: Tokens = Field(
         (), description="secrets in the URLs, comma-separated; all are valid at once"
     )
     ack: Literal["spool", "archive"] = Field(
@@ -94,7 +77,7 @@ class Settings(BaseSettings):
     archive_ack_ms: int = Field(
         100, ge=1, le=10_000, description="with `ACK=archive`: callbacks gather for so long"
     )
-    archive_ack_seconds_max: Annotated[float, Field(gt=0)] = Field(
+    archive_ack_seconds_max: SecondsAboveZero = Field(
         8.0, description="with `ACK=archive`: longest wait for the archive; 503 above"
     )
     forwarded_allow_ips: str = Field(
@@ -102,7 +85,7 @@ class Settings(BaseSettings):
         validation_alias="FORWARDED_ALLOW_IPS",
         description="proxies whose `X-Forwarded-For` is believed",
     )
-    dataforseo_sources: List[Network] = Field(
+    dataforseo_sources: Networks = Field(
         (), description="addresses or networks that DataForSEO calls from"
     )
     dataforseo_sources_mode: Literal["off", "log", "enforce"] = Field(
@@ -114,10 +97,10 @@ class Settings(BaseSettings):
     outscraper_api_keys: List[SecretStr] = Field(
         (), description="keys that sign Outscraper's webhooks, comma-separated"
     )
-    dataforseo_url: str = Field("https://api.dataforseo.com", description="its API")
+    dataforseo_url: Url = Field("https://api.dataforseo.com", description="its API")
     dataforseo_login: str | None = Field(None, description="login of its API; sweeps need it")
     dataforseo_password: SecretStr | None = Field(None, description="API password")
-    dataforseo_families: List[str] = Field(
+    dataforseo_families: Families = Field(
         ("serp", "merchant", "app_data", "business_data", "on_page"),
         description="lists of `tasks_ready` that are swept; name only those in use",
     )
@@ -125,18 +108,18 @@ class Settings(BaseSettings):
         "*", description="pattern of the tags that are ours; others are never collected"
     )
     dataforseo_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    dataforapps_url: str = Field("https://api.dataforapps.com", description="its API")
+    dataforapps_url: Url = Field("https://api.dataforapps.com", description="its API")
     dataforapps_login: str | None = Field(None, description="login of its API; sweeps need it")
     dataforapps_password: SecretStr | None = Field(None, description="API password")
-    dataforapps_families: List[str] = Field(
+    dataforapps_families: Families = Field(
         ("app_data",), description="lists of `tasks_ready` that are swept"
     )
     dataforapps_tags: str = Field("*", description="pattern of the tags that are ours")
     dataforapps_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    diffbot_url: str = Field("https://api.diffbot.com", description="its API")
+    diffbot_url: Url = Field("https://api.diffbot.com", description="its API")
     diffbot_token: SecretStr | None = Field(None, description="token of its API; sweeps need it")
     diffbot_sweep_seconds: Seconds = Field(900.0, description="time between sweeps")
-    outscraper_url: str = Field(
+    outscraper_url: Url = Field(
         "https://api.outscraper.cloud", description="its API; sweeps use the first of the API keys"
     )
     outscraper_sweep_seconds: Seconds = Field(
@@ -149,7 +132,7 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=5)] = Field(
         60.0, description="time to live of a lease: sweeps, forwarding"
     )
-    api_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    api_timeout_seconds: SecondsAboveZero = Field(
         60.0, description="longest wait for bytes of a provider's API"
     )
     result_bytes_max: Bytes = Field(
@@ -169,7 +152,7 @@ class Settings(BaseSettings):
     replay_secret: SecretStr | None = Field(
         None, description="`whsec_…` secret that signs replays and forwards (Standard Webhooks)"
     )
-    target_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    target_timeout_seconds: SecondsAboveZero = Field(
         30.0, description="longest wait for the answer to a replayed or forwarded callback"
     )
     jobs: Path = Field(Path("data/jobs"), description="directory of the jobs of `replay`")
@@ -178,7 +161,7 @@ class Settings(BaseSettings):
     head_bytes_max: Bytes = Field(
         ByteSize(128 << 10), description="largest request line and headers together; 431 above"
     )
-    head_seconds_max: Annotated[float, Field(gt=0)] = Field(
+    head_seconds_max: SecondsAboveZero = Field(
         30.0, description="longest time for them; the connection is closed above"
     )
     inflight_bytes_max: Bytes = Field(
@@ -188,7 +171,7 @@ class Settings(BaseSettings):
         ByteSize(512 << 20), description="largest body after gunzip; kept as it came above"
     )
     batch_bytes: Bytes = Field(ByteSize(16 << 20), description="a segment is sealed at this size")
-    batch_seconds: Annotated[float, Field(gt=0)] = Field(
+    batch_seconds: SecondsAboveZero = Field(
         10.0, description="and at this age, also when nothing comes"
     )
     spool_bytes_max: Bytes = Field(
@@ -199,10 +182,10 @@ class Settings(BaseSettings):
     )
     compression: Literal["gzip", "zstd"] = Field("gzip", description="of callbacks objects")
     ship_concurrency: int = Field(4, ge=1, le=64, description="segments shipped at once")
-    retry_seconds_max: Annotated[float, Field(gt=0)] = Field(
+    retry_seconds_max: SecondsAboveZero = Field(
         60.0, description="longest pause before a failed pass is tried again"
     )
-    s3_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    s3_timeout_seconds: SecondsAboveZero = Field(
         30.0, description="longest wait for an answer of S3"
     )
     s3_kms_key_id: str | None = Field(None, description="encrypt objects with this KMS key")
@@ -225,6 +208,14 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level logged"
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name
+        if isinstance(value, str) and name is not None and name != _MAY_BE_EMPTY:
+            return read_text(value, cls.model_fields[name])
+        return value
 
     @model_validator(mode="after")
     def _together(self) -> "Settings":
@@ -298,7 +289,7 @@ SECRETS = frozenset(
 def variable(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
-    return alias if isinstance(alias, str) else _PREFIX + field.upper()
+    return alias if isinstance(alias, str) else PREFIX + field.upper()
 
 
 def load(**given: Any) -> Settings:
@@ -306,15 +297,20 @@ def load(**given: Any) -> Settings:
 
     Raises `SettingsError`, which names the variable and never its value.
     """
-    dotenv.load_dotenv(Path(".env"))
-    _refuse_unknown(os.environ)
-    given = _read_files(os.environ) | {
-        name: value for name, value in given.items() if value is not None
-    }
-    try:
-        return Settings(**given)
-    except ValidationError as exc:
-        raise SettingsError("; ".join(_explain(dict(error)) for error in exc.errors())) from None
+    environment.add_file()
+    refuse_unknown()
+    return _read(given)
+
+
+def load_known() -> Settings:
+    """Return the settings of this process's environment, whatever else it sets."""
+    environment.add_file()
+    return _read({})
+
+
+def refuse_unknown() -> None:
+    """Raise `SettingsError` where the environment sets what is no setting."""
+    environment.refuse_unknown(map(variable, Settings.model_fields), map(variable, SECRETS))
 
 
 def dump(settings: Settings) -> bytes:
@@ -335,33 +331,27 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
+def _read(given: Mapping[str, Any]) -> Settings:
+    contents = environment.read_files({name: variable(name) for name in SECRETS})
+    before = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**contents | before)
+    except ValidationError as exc:
+        # One line for each: pydantic has one for each sort of value that it tried.
+        lines = dict.fromkeys(_explain(dict(error)) for error in exc.errors())
+        raise SettingsError("; ".join(lines)) from None
+
+
 def _explain(error: dict[str, Any]) -> str:
-    where = str(error["loc"][0]) if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ")
-    if where in Settings.model_fields:
-        where = variable(where)
-    return f"{where}: {message}" if where else message
-
-
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {variable(field) for field in Settings.model_fields}
-    known |= {variable(field) + _FILE for field in SECRETS}
-    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
-    if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}; `receiver config` lists all")
-
-
-def _read_files(environ: Mapping[str, str]) -> dict[str, str]:
-    contents = {}
-    for field in SECRETS:
-        name = variable(field)
-        path = environ.get(name + _FILE)
-        if not path:
-            continue
-        if name in environ:
-            raise SettingsError(f"set {name} or {name + _FILE}, not both")
-        try:
-            contents[field] = Path(path).read_text().strip()
-        except OSError as exc:
-            raise SettingsError(f"{name + _FILE}: cannot read {path}: {exc.strerror}") from exc
-    return contents
+    if not error["loc"]:
+        return message
+    field = str(error["loc"][0])
+    if field not in Settings.model_fields:
+        return f"{field}: {message}"
+    if error["type"] == EMPTY:
+        return f"{variable(field)} {message}"
+    if error["type"] != "value_error":
+        wanted = expected(Settings.model_fields[field])
+        message = f"must be {wanted}" if wanted else message
+    return f"{variable(field)}: {message}"

@@ -8,14 +8,19 @@ from typing import ClassVar
 
 
 class ReceiverError(Exception):
-    """Something went wrong inside the receiver."""
+    """Something went wrong inside the receiver.
+
+    ``detail`` says what, and ``mend`` what to do about it.
+    """
 
     status: ClassVar[int] = 500
     reason: str = "internal_error"
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, detail: str = "") -> None:
-        super().__init__(detail or (type(self).__doc__ or "").partition("\n")[0])
+    def __init__(self, detail: str = "", *, mend: str = "") -> None:
+        self.detail = detail or (type(self).__doc__ or "").partition("\n")[0]
+        self.mend = mend
+        super().__init__(f"{self.detail}; {mend}" if mend else self.detail)
 
 
 class Rejected(ReceiverError):
@@ -55,12 +60,9 @@ class SettingsError(ReceiverError):
 
 
 class StoreError(ReceiverError):
-    """The archive's store failed; ``mend`` says what to do about it."""
+    """The archive's store failed."""
 
     exit_status = 4
-
-    def __init__(self, detail: str, *, mend: str = "") -> None:
-        super().__init__(f"{detail}: {mend}" if mend else detail)
 
 
 class StoreRefused(StoreError):
@@ -85,6 +87,12 @@ class ProviderError(ReceiverError):
     """A provider cannot be reached, or answers something that makes no sense."""
 
     exit_status = 4
+
+
+class ProviderRefused(ProviderError):
+    """A provider answers, and does not take the credentials."""
+
+    exit_status = 3
 
 
 class ResultTooLarge(ProviderError):

@@ -3,11 +3,13 @@
 A message is a constant; its facts are extra fields.  No body, query string or secret is a fact.
 """
 
+import contextlib
+import io
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import Literal, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TextIO
 
 import orjson
 
@@ -88,6 +90,42 @@ class Sparing:
         left_out = self._left_out.pop(reason, 0)
         more = {"left_out": left_out} if left_out else {}
         self._logger.warning(message, extra={"reason": reason, **extra, **more})
+
+
+class _Lasting(io.FileIO):
+    """Passes over what cannot be written: whoever serves does not end because nobody reads."""
+
+    def write(self, content: Any, /) -> int:
+        written: int | None = None
+        with contextlib.suppress(OSError):
+            written = super().write(content)
+        return len(memoryview(content).cast("B")) if written is None else written
+
+
+def lasting(stream: TextIO) -> TextIO:
+    """Return the same stream for a program that must outlive its reader, and a full disk.
+
+    What cannot be written there is lost without an error.
+    """
+    raw = _Lasting(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.isatty(),
+    )
+
+
+@contextlib.contextmanager
+def redirected(stream: io.TextIOBase) -> Iterator[None]:
+    """Send all logging to another stream for a while."""
+    handlers = [h for h in logging.getLogger().handlers if isinstance(h, logging.StreamHandler)]
+    before = [handler.setStream(stream) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream_before in zip(handlers, before, strict=True):
+            handler.setStream(stream_before)
 
 
 def configure(

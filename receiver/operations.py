@@ -25,7 +25,7 @@ async def find_path(caller: Caller, families: Sequence[str], task_id: str) -> st
     Raises `ProviderError` if no list has it.
     """
     for family in families:
-        for ready in await caller.hold(api.tasks_ready(family)):
+        for ready in (await caller.hold(api.tasks_ready(family))).tasks:
             if ready.task_id == task_id:
                 return ready.endpoints[ready.best()]
     raise ProviderError(

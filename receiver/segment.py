@@ -109,6 +109,9 @@ def read(path: Path) -> Iterator[Record | Damage | Torn]:
         yield from _Reader(
             fd, marker_of(process_of(path.stem)), sealed=path.suffix == SEALED
         ).parts()
+    except OSError as exc:
+        exc.filename = str(path)
+        raise
     finally:
         os.close(fd)
 

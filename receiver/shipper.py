@@ -2,8 +2,11 @@
 
 Callbacks objects, quarantined parts, index, unlink: in that order, each confirmed before the
 next.  A crash anywhere in between leaves the segment where it was, and shipping it again writes
-the same objects under the same keys.  Several shippers of one spool are harmless: who holds the
+the same lines under the same keys.  Several shippers of one spool are harmless: who holds the
 lock on a segment's file ships it, and a lock that was lost costs a second copy of the same keys.
+
+What a dead process left may be a copy of a spool that went on elsewhere (a snapshot of its disk):
+it never takes the place of more than it holds.
 """
 
 import fcntl
@@ -18,8 +21,9 @@ from pathlib import Path
 
 from receiver import envelope, metrics, segment, spool
 from receiver.archive import Compression, SegmentObjects, quarantine_key
+from receiver.archive.reading import entries
 from receiver.body import decode
-from receiver.errors import StoreError
+from receiver.errors import Damaged, NotFound, StoreError
 from receiver.providers import Provider, Recognised
 from receiver.store import Store
 
@@ -76,6 +80,8 @@ class Shipper:
         self._building = threading.Lock()
         # In the archive, and not gone from the spool yet: a disk can refuse that.
         self._confirmed: set[str] = set()
+        # What has failed is tried after all others: it must not keep them waiting.
+        self._failed: set[str] = set()
 
     def ship(
         self,
@@ -92,6 +98,8 @@ class Shipper:
         before that stays shipped.
         """
         ready = [found for found in spool.files(root) if _worth(found)]
+        ready.sort(key=lambda found: found.name in self._failed)
+        self._failed.intersection_update(found.name for found in ready)
         total = Shipped()
         failures: list[StoreError] = []
 
@@ -102,10 +110,12 @@ class Shipper:
                 done = self._ship(found)
             except StoreError as exc:
                 failures.append(exc)
+                self._failed.add(found.name)
                 extra = {"segment": found.name, "error": str(exc)}
                 _log.warning("segment not shipped", extra=extra)
                 return Shipped(failed=1)
             except Exception as exc:
+                self._failed.add(found.name)
                 # The disk, or a fault of ours: the others must not wait for this one.
                 extra = {"segment": found.name, "error": str(exc)}
                 _log.exception("segment not shipped", extra=extra)
@@ -133,7 +143,8 @@ class Shipper:
 
     def _ship(self, found: spool.Found) -> Shipped:
         try:
-            fd = os.open(found.path, os.O_RDONLY)
+            # For writing too: over NFS no other may be locked (flock(2)).
+            fd = os.open(found.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return Shipped()  # another shipper was faster
         try:
@@ -155,10 +166,12 @@ class Shipper:
         objects = SegmentObjects(found.name, self._compression)
         with self._building:
             damages = self._add_records(found, objects)
+        if damages or found.path.suffix != segment.SEALED:
+            held, ours = self._held(objects), objects.delivery_ids
+            if held - ours:
+                return self._put_aside(found, damages, strange=len(ours - held), began=began)
         sent = self._put_callbacks(objects)
-        for damage in damages:
-            key = quarantine_key(found.name, offset=damage.offset, end=damage.end)
-            self._store.put(key, segment.read_bytes(found.path, damage))
+        self._quarantine(found, damages)
         key, content = objects.index()
         self._store.put(key, content)
         self._confirmed.add(found.name)
@@ -167,6 +180,36 @@ class Shipper:
         done = self._count(found, objects.records, sent + len(content), len(damages), began)
         self._remove(found)
         return done
+
+    def _held(self, objects: SegmentObjects) -> frozenset[str]:
+        """Return what the archive holds under the name of a segment."""
+        try:
+            found = entries(self._store.get(objects.index_key))
+        except (NotFound, Damaged):
+            return frozenset()
+        return frozenset(entry.delivery_id for entry in found)
+
+    def _put_aside(
+        self, found: spool.Found, damages: list[segment.Damage], *, strange: int, began: float
+    ) -> Shipped:
+        """End with a segment of which the archive holds more; nothing there is overwritten."""
+        extra = {"segment": found.name, "strange_records": strange}
+        if strange:
+            # Two processes went on from the same copy of a machine.  Its bytes are kept.
+            _log.error("another segment of this name is in the archive", extra=extra)
+            damages = [segment.Damage(0, found.path.stat().st_size)]
+        else:
+            _log.warning("the archive holds more of this segment already", extra=extra)
+        self._quarantine(found, damages)
+        self._confirmed.add(found.name)
+        done = self._count(found, 0, 0, len(damages), began)
+        self._remove(found)
+        return done
+
+    def _quarantine(self, found: spool.Found, damages: list[segment.Damage]) -> None:
+        for damage in damages:
+            key = quarantine_key(found.name, offset=damage.offset, end=damage.end)
+            self._store.put(key, segment.read_bytes(found.path, damage))
 
     def _put_callbacks(self, objects: SegmentObjects) -> int:
         """Put the callbacks objects, several at once; return their bytes."""

@@ -5,6 +5,7 @@ in the URL, elsewhere.  No error message holds the URL, for the same reason.
 """
 
 import io
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -108,7 +109,10 @@ class Target:
 
 def _why(exc: Exception) -> str:
     if isinstance(exc, aiohttp.ClientConnectorError):
-        return exc.os_error.strerror or type(exc.os_error).__name__
+        # What failed to be resolved has no number of the operating system's.
+        number = exc.os_error.errno or 0
+        why = os.strerror(number) if number > 0 else exc.os_error.strerror
+        return why or type(exc.os_error).__name__
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     return type(exc).__name__

@@ -10,6 +10,7 @@ What is shipped meanwhile is not amiss: whatever seems to be missing is looked f
 """
 
 import collections
+import contextlib
 import functools
 import itertools
 import re
@@ -88,18 +89,30 @@ def verify(
     quick: bool = False,
     verified: Callable[[int, int], None] = lambda segments, size: None,
 ) -> Verified:
-    """Verify all days that a half-open period touches.
+    """Verify all days that a half-open period touches, of those that the archive has.
 
     Holds, for each of a few threads, one index object and a span of a callbacks object, and the
     names of one day's objects.  ``verified`` is told how many segments and bytes are done.
     Raises `StoreError` where the store cannot be asked.
     """
-    return _Verifier(store, quick=quick, verified=verified).verify(list(_days(since, until)))
+    first = since.astimezone(UTC).date()
+    last = (until.astimezone(UTC) - timedelta(microseconds=1)).date()
+    return _Verifier(store, first, last, quick=quick, verified=verified).verify()
 
 
 class _Verifier:
-    def __init__(self, store: Store, *, quick: bool, verified: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        first: date,
+        last: date,
+        *,
+        quick: bool,
+        verified: Callable[[int, int], None],
+    ) -> None:
         self._store = store
+        self._first = first
+        self._last = last
         self._quick = quick
         self._verified = verified
         self._stopping = threading.Event()
@@ -109,21 +122,34 @@ class _Verifier:
         # A segment that was begun before midnight names objects of two days.
         self._named: set[str] = set()
 
-    def verify(self, days: list[date]) -> Verified:
+    def verify(self) -> Verified:
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="verify")
         try:
-            for day in days:
+            for day in self._days():
                 self._day(pool, day)
         finally:
             # Whoever gives up does not wait for a store that does not answer.
             self._stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
-        self._findings += self._gaps(days)
+        self._findings += self._gaps()
         return Verified(
             segments=self._segments,
             lines=self._lines,
             bytes=self._bytes,
             findings=tuple(self._findings),
+        )
+
+    def _days(self, *, beside: int = 0) -> list[date]:
+        """Return the days that the archive has, of the period and of so many beside it."""
+        days = set()
+        for top in ("callbacks/", "index/"):
+            for folder in self._store.folders(top):
+                with contextlib.suppress(ValueError):  # not ours
+                    days.add(date.fromisoformat(folder.removeprefix(f"{top}date=")[:-1]))
+        return sorted(
+            day
+            for day in days
+            if (self._first - day).days <= beside and (day - self._last).days <= beside
         )
 
     def _day(self, pool: ThreadPoolExecutor, day: date) -> None:
@@ -228,17 +254,19 @@ class _Verifier:
         known.first = min(known.first, number)
         known.last = max(known.last, number)
 
-    def _gaps(self, days: list[date]) -> Iterator[Finding]:
+    def _gaps(self) -> Iterator[Finding]:
         expected = {}
         for process, known in self._numbers.items():
             # Of a process that began within the period nothing can lie before it.
             began = datetime.fromtimestamp(clock.id_time_us(process) / 1e6, UTC).date()
-            first = 0 if began >= days[0] else known.first
+            first = 0 if began >= self._first else known.first
             if known.count != known.last - first + 1:
                 expected[process] = set(range(first, known.last + 1))
         if not expected:
             return
-        for day in days:
+        # Asked again: a day may have begun.  And a clock that went back over midnight, or was ahead
+        # of it, files a segment under a day beside those of its neighbours.
+        for day in self._days(beside=1):
             for found in self._store.list(f"index/date={day}/"):
                 name = _segment_of(found.key)
                 if _NAME.match(name) and process_of(name) in expected:
@@ -246,16 +274,10 @@ class _Verifier:
         for process, missing in sorted(expected.items()):
             if missing:
                 some = ", ".join(map(str, sorted(missing)[:_NAMED_MAX]))
-                detail = f"{len(missing)} segments are missing: {some}"
+                are = "segment is" if len(missing) == 1 else "segments are"
+                detail = f"{len(missing)} {are} missing: {some}"
                 yield Finding(what="gap", where=process, detail=detail)
 
 
 def _segment_of(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
-
-
-def _days(since: datetime, until: datetime) -> Iterator[date]:
-    day = since.astimezone(UTC).date()
-    while day <= (until.astimezone(UTC) - timedelta(microseconds=1)).date():
-        yield day
-        day += timedelta(days=1)

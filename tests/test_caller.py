@@ -485,12 +485,12 @@ def hold(provider: str, simulator: Simulator, **options: Any) -> Any:
     return with_caller(caller, lambda it: it.hold(ACCOUNTS[provider].ask()))
 
 
-def said(failing: Callable[[], object], caplog: pytest.LogCaptureFixture) -> str:
+def said(failing: Callable[[], object], caplog: pytest.LogCaptureFixture, status: int = 4) -> str:
     """Return the error, and all that was logged on the way to it."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(ProviderError) as raised:
         failing()
-    assert 4 == raised.value.exit_status
+    assert status == raised.value.exit_status
     assert "\n" not in str(raised.value)
     text = str(raised.value) + caplog.text
     assert SECRET not in text
@@ -499,7 +499,8 @@ def said(failing: Callable[[], object], caplog: pytest.LogCaptureFixture) -> str
 
 
 def test_the_right_credentials_let_in(simulated: tuple[str, Simulator]) -> None:
-    assert [] == hold(*simulated)
+    learned = hold(*simulated)
+    assert [] == getattr(learned, "tasks", learned)
 
 
 def test_wrong_credentials_are_named_and_not_shown(
@@ -512,10 +513,11 @@ def test_wrong_credentials_are_named_and_not_shown(
         simulator.settings.tokens = ("another",)
     elif isinstance(simulator, Outscraper):
         simulator.settings.api_keys = ("another",)
-    error = said(lambda: hold(provider, simulator), caplog)
+    names = "RECEIVER_A and RECEIVER_B"
+    error = said(lambda: hold(provider, simulator, credentials=names), caplog, status=3)
     assert error.startswith(f"{provider}: GET /")
     assert "refuses the credentials (HTTP 401)" in error
-    assert f"check RECEIVER_{provider.upper()}_" in error
+    assert error.endswith("; correct RECEIVER_A and RECEIVER_B")
     assert 1 == simulator.ledger.count()
 
 

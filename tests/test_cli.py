@@ -1,5 +1,6 @@
 """The command: help, output, and exit statuses."""
 
+import base64
 import gzip
 import logging
 import os
@@ -17,8 +18,10 @@ from click.testing import CliRunner
 
 from receiver import __version__, segment
 from receiver.cli import cli, main
+from receiver.config import Settings
 from receiver.spool import Writer
 from tests.deliveries import framed, head_of, segment_file
+from tests.simulators.dataforseo import DataForSeo
 
 TOKEN = "0123456789abcdef-token"
 
@@ -105,6 +108,38 @@ def test_every_command_explains_itself_with_examples(words: tuple[str, ...]) -> 
     assert any(words[-1] in line for line in shown)
 
 
+def found_command(words: tuple[str, ...]) -> click.Command:
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    return command
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_option_has_a_text_and_shows_its_default(words: tuple[str, ...]) -> None:
+    options = [each for each in found_command(words).params if isinstance(each, click.Option)]
+    assert [] == [option.name for option in options if not option.help]
+    given = [each for each in options if each.default not in (None, False) and not each.is_flag]
+    assert [] == [
+        option.name
+        for option in given
+        if isinstance(option.default, str | int | float) and not option.show_default
+    ]
+
+
+@pytest.mark.parametrize("words", [(), ("spool",), ("dataforseo",), ("diffbot",), ("outscraper",)])
+def test_the_lists_of_commands_are_not_cut_off(words: tuple[str, ...]) -> None:
+    _, _, listed = CliRunner().invoke(cli, [*words, "--help"]).output.partition("Commands:\n")
+    assert len(listed.splitlines()) > 2
+    for line in listed.splitlines():
+        assert re.match(r"  \S+ +\S", line), line
+        assert line.endswith(".")
+        assert not line.endswith("...")
+
+
 def test_the_help_lists_the_commands(receiver: Command) -> None:
     outcome = receiver("--help")
     assert 0 == outcome.status
@@ -129,6 +164,17 @@ def test_the_version_is_shown(receiver: Command) -> None:
         ["spool", "cat", "nowhere.seg"],
         ["drain", "--spool", "nowhere"],
         ["spool", "--spool", "nowhere", "ls"],
+        ["ship"],
+        ["spool", "cat", "/etc/passwd"],
+        ["export", "--to", ""],
+        ["show", "task-1", "--raw", "--output", "json"],
+        ["find", "--kind", "postbck"],
+        ["find", "--limit", "9" * 23],
+        ["export", "--limit", "9" * 23],
+        ["audit", "dataforseo", "--hours-late", "9" * 23],
+        ["find", "--since", "1h", "--until", "2h"],
+        ["export", "--since", "2026-11-22", "--until", "2026-11-22"],
+        ["verify", "--since", "2026-11-22", "--until", "2026-11-21"],
     ],
 )
 def test_wrong_usage_ends_with_2_on_stderr(receiver: Command, arguments: list[str]) -> None:
@@ -145,10 +191,8 @@ def test_wrong_settings_end_with_3_and_one_line(receiver: Command, words: list[s
     assert line.startswith("receiver: RECEIVER_PORT: ")
     assert "not-to-be-shown" not in line
     outcome = receiver(*words, PROT="8000")
-    assert (3, "receiver: unknown setting RECEIVER_PROT; `receiver config` lists all\n") == (
-        outcome.status,
-        outcome.err,
-    )
+    why = "unknown setting RECEIVER_PROT; did you mean RECEIVER_PORT? `receiver config` lists all"
+    assert (3, f"receiver: {why}\n") == (outcome.status, outcome.err)
 
 
 def test_an_interruption_ends_with_130(receiver: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +200,7 @@ def test_an_interruption_ends_with_130(receiver: Command, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("receiver.shipper.Shipper.ship", interrupt)
+    Path("data/spool").mkdir(parents=True)
     outcome = receiver("ship")
     assert (130, "receiver: interrupted") == (outcome.status, outcome.err.strip())
 
@@ -169,7 +214,7 @@ def test_urls_are_printed_whole_as_a_table_and_as_json(receiver: Command) -> Non
     rows = receiver("urls", "--output", "json", **given).rows
     assert 6 == len(rows)
     table = receiver("urls", **given)
-    assert 0 == table.status
+    assert (0, 6) == (table.status, len(table.out.splitlines()))
     for row in rows:
         assert row["url"].startswith(f"{public}/{row['provider']}/{row['kind']}/{TOKEN}")
         assert row["url"] in table.out
@@ -209,6 +254,35 @@ def test_the_settings_are_shown_without_secrets(receiver: Command, output: str) 
             values["RECEIVER_OUTSCRAPER_API_KEYS"],
         )
         assert "127.0.0.1" == values["FORWARDED_ALLOW_IPS"]
+
+
+def test_all_settings_are_listed_even_where_one_is_unknown(receiver: Command) -> None:
+    outcome = receiver("config", "--output", "json", PROT="8000")
+    assert 3 == outcome.status
+    assert "did you mean RECEIVER_PORT?" in outcome.err
+    assert len(Settings.model_fields) == len(outcome.rows)
+
+
+def test_a_token_that_was_made_is_told_and_not_shown(receiver: Command) -> None:
+    def tokens() -> str:
+        rows = receiver("config", "--output", "json").rows
+        return str({row["variable"]: row["value"] for row in rows}["RECEIVER_TOKENS"])
+
+    assert "" == tokens()
+    assert 0 == receiver("urls").status
+    assert "*** (made, in data/spool/token)" == tokens()
+
+
+def test_sizes_are_shown_as_people_write_them_and_no_line_ends_in_spaces(
+    receiver: Command,
+) -> None:
+    outcome = receiver("config", BODY_BYTES_MAX=str(3 << 20))
+    values = {line.split()[0]: line.split()[1] for line in outcome.out.splitlines()}
+    assert ("10GiB", "3MiB") == (
+        values["RECEIVER_SPOOL_BYTES_MAX"],
+        values["RECEIVER_BODY_BYTES_MAX"],
+    )
+    assert all(line == line.rstrip() for line in outcome.out.splitlines())
 
 
 # check.
@@ -273,6 +347,7 @@ def test_addresses_that_any_caller_can_name_are_no_sources(
         ("tokens", {"HOST": "0.0.0.0"}, 3),
         ("tokens", {"TOKENS": "rather-short"}, 1),
         ("spool", {"SPOOL": "file/spool", "TOKENS": TOKEN}, 3),
+        ("spool", {"SPOOL": "/proc", "TOKENS": TOKEN}, 3),
         ("disk", {"DISK_RESERVE_BYTES": "1000 TiB"}, 1),
         ("archive", {"ARCHIVE": "file/archive"}, 3),
     ],
@@ -290,6 +365,58 @@ def test_a_check_that_fails_says_how_to_mend_it(
     assert found[name]["mend"]
     table = receiver("check", **given)
     assert (status, True) == (table.status, "FAILED" in table.out)
+
+
+def test_a_start_that_the_archive_refuses_says_once_how_to_mend_it(receiver: Command) -> None:
+    Path("file").touch()
+    outcome = receiver("serve", ARCHIVE="file/archive", PORT="0", ADMIN_PORT="0")
+    mend = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
+    assert (3, "") == (outcome.status, outcome.out)
+    assert re.fullmatch(f"receiver: cannot write [^:;]*: [^:;]*; {mend}\n", outcome.err)
+
+
+def test_tokens_that_the_spool_would_hold_are_not_looked_at_without_it(receiver: Command) -> None:
+    Path("file").touch()
+    found = checks(receiver("check", "--output", "json", SPOOL="file/spool"))
+    assert ("skipped", "") == (found["tokens"]["result"], found["tokens"]["mend"])
+    assert found["spool"]["detail"].startswith("RECEIVER_SPOOL: cannot make file/spool: ")
+    # They are, where strangers can call.
+    found = checks(receiver("check", "--output", "json", SPOOL="file/spool", HOST="0.0.0.0"))
+    assert ("FAILED", "FAILED") == (found["tokens"]["result"], found["spool"]["result"])
+    assert "receiver urls --new-token" in found["tokens"]["mend"]
+
+
+def test_a_list_that_nobody_knows_is_a_warning(receiver: Command) -> None:
+    given = {"DISK_RESERVE_BYTES": "0", "DATAFORSEO_FAMILIES": "serp/google/organic,serpp"}
+    outcome = receiver("check", "--output", "json", **given)
+    warned = checks(outcome)["dataforseo families"]
+    assert (0, "warning") == (outcome.status, warned["result"])
+    assert warned["detail"].startswith("serpp: ")
+    assert "did you mean serp?" in warned["detail"]
+    assert "RECEIVER_DATAFORSEO_FAMILIES" in warned["mend"]
+
+
+def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
+    receiver: Command,
+) -> None:
+    with DataForSeo() as simulator:
+        given = {
+            "DISK_RESERVE_BYTES": "0",
+            "DATAFORSEO_URL": simulator.url,
+            "DATAFORSEO_LOGIN": simulator.settings.login,
+            "DATAFORSEO_PASSWORD": "wrong-not-to-be-shown",
+        }
+        outcome = receiver("check", "--output", "json", **given)
+        refused = checks(outcome)["dataforseo API"]
+        assert 3 == outcome.status
+        assert refused["detail"].endswith("refuses the credentials (HTTP 401)")
+        assert (
+            "correct RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD" == refused["mend"]
+        )
+    outcome = receiver("check", "--output", "json", **given)
+    assert (4, "FAILED") == (outcome.status, checks(outcome)["dataforseo API"]["result"])
+    assert "RECEIVER_DATAFORSEO_URL" in checks(outcome)["dataforseo API"]["mend"]
+    assert "not-to-be-shown" not in outcome.out
 
 
 def test_an_archive_that_does_not_answer_ends_with_4(
@@ -325,7 +452,8 @@ def test_ship_ships_once_and_says_what_it_did(receiver: Command) -> None:
     segment_file(Path("data/spool"), [(head_of("a"), b"{}"), (head_of("b"), b"{}")])
     outcome = receiver("ship")
     assert (0, "") == (outcome.status, outcome.err)
-    assert outcome.out.startswith("shipped 2 callbacks in 1 segments, ")
+    assert outcome.out.startswith("shipped 2 callbacks in 1 segment, ")
+    assert outcome.out.endswith(" bytes; 0 damaged parts quarantined, 0 segments failed\n")
     assert ["a", "b"] == archived()
     (row,) = receiver("ship", "--output", "json").rows
     assert {"segments": 0, "records": 0, "bytes": 0, "quarantined": 0, "failed": 0} == row
@@ -353,7 +481,8 @@ def test_drain_empties_a_spool_or_the_directory_of_a_process(
     path = segment_file(Path("old/spool"), [(head_of("a"), b"{}")], suffix=suffix)
     target = path.parent if single else Path("old/spool")
     outcome = receiver("drain", "--spool", str(target))
-    assert 0 == outcome.status
+    assert (0, "") == (outcome.status, outcome.err)
+    assert outcome.out.endswith("; the spool is empty\n")
     assert ["a"] == archived()
     assert not path.exists()
 
@@ -362,9 +491,107 @@ def test_what_a_living_process_writes_counts_as_not_drained(receiver: Command) -
     writer = Writer(Path("data/spool"))
     writer.write([segment.frame(writer.marker, head_of("a"), [b"x"]), b"x"], records=1)
     outcome = receiver("drain", "--spool", "data/spool")
-    assert (1, "receiver: 1 segments are not drained\n") == (outcome.status, outcome.err)
+    assert (1, "receiver: 1 segment is not drained\n") == (outcome.status, outcome.err)
+    assert outcome.out.endswith("; 1 segment left\n")
+    (row,) = receiver("drain", "--output", "json").rows
+    assert 1 == row["left"]
     writer.close()
-    assert 0 == receiver("drain", "--spool", "data/spool").status
+    (row,) = receiver("drain", "--output", "json").rows
+    assert (1, 0) == (row["segments"], row["left"])
+
+
+def test_no_time_is_less_than_none(receiver: Command) -> None:
+    outcome = receiver("drain", "--wait", "-1")
+    assert (2, True) == (outcome.status, "'--wait': -1.0 is not in the range" in outcome.err)
+
+
+# find, export, verify and show, where there is little or nothing.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("verify",), ("find",), ("show", "task-1"), ("export",)),
+        ("replay", "--to", "http://127.0.0.1:9", "task-1"),
+    ],
+    ids=" ".join,
+)
+def test_an_archive_that_is_not_there_is_an_error(
+    receiver: Command, words: tuple[str, ...]
+) -> None:
+    outcome = receiver(*words, ARCHIVE="data/archvie")
+    assert (3, "") == (outcome.status, outcome.out)
+    assert "receiver: there is no archive at data/archvie (RECEIVER_ARCHIVE)\n" == outcome.err
+
+
+def test_what_waits_in_the_spool_is_found_without_an_archive(receiver: Command) -> None:
+    segment_file(Path("data/spool"), [(head_of("a", target="/x?id=task-1"), b"{}")])
+    (row,) = receiver("find", "--output", "json").rows
+    assert ("a", "spool") == (row["delivery_id"], row["where"])
+    assert '"delivery_id":"a"' in receiver("show", "task-1", "--output", "json").out
+    assert 3 == receiver("find", "--task-id", "task-2").status
+
+
+def test_an_archive_that_holds_nothing_yet_is_no_error(receiver: Command) -> None:
+    assert 0 == receiver("check", DISK_RESERVE_BYTES="0").status
+    outcome = receiver("find")
+    assert (1, "", "receiver: nothing found\n") == (outcome.status, outcome.out, outcome.err)
+    outcome = receiver("export", "--to", "-")
+    assert (0, "", "") == (outcome.status, outcome.out, outcome.err)
+    outcome = receiver("verify", "--since", "2026-11-21", "--until", "9999-12-31")
+    nothing = "nothing to verify between 2026-11-21T00:00:00Z and 9999-12-31T00:00:00Z\n"
+    assert (0, nothing, "") == (outcome.status, outcome.out, outcome.err)
+
+
+def test_a_dash_is_standard_output_and_a_file_of_that_name_can_be_named(receiver: Command) -> None:
+    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    receiver("ship")
+    (row,) = receiver("export", "--to", "-").rows
+    assert "a" == row["delivery_id"]
+    assert [] == list(Path().glob("*-*"))
+    assert "" == receiver("export", "--to", "./-").out
+    assert row == orjson.loads(Path("-").read_bytes())
+
+
+def test_a_line_is_shown_whole_also_of_a_body_that_is_no_text(receiver: Command) -> None:
+    body = b"\xff\xfe" + TOKEN.encode()
+    segment_file(Path("data/spool"), [(head_of("a", target="/x?id=task-1"), body)])
+
+    def shown() -> dict[str, Any]:
+        (row,) = receiver("show", "task-1", "--output", "json", TOKENS=TOKEN).rows
+        return row
+
+    waiting = shown()
+    assert None is waiting["body"]
+    # Secrets are starred here, too.
+    assert b"\xff\xfe***" == base64.b64decode(waiting["body_base64"])
+    receiver("ship")
+    assert waiting | {"where": "archive"} == (archived := shown())
+    (line,) = receiver("export").rows
+    assert [*line, "where"] == list(archived)
+    assert line | {"body_base64": archived["body_base64"], "where": "archive"} == archived
+
+
+@pytest.mark.parametrize("words", ["find", "export", "spool verify", "spool cat"])
+def test_a_segment_that_cannot_be_read_is_named(receiver: Command, words: str) -> None:
+    Path("data/spool/p/p-0.seg").mkdir(parents=True)
+    Path("data/archive").mkdir()
+    outcome = receiver(*words.split())
+    assert (1, "") == (outcome.status, outcome.out)
+    assert "receiver: cannot read data/spool/p/p-0.seg: Is a directory\n" == outcome.err
+
+
+def test_each_provider_is_swept_once(receiver: Command) -> None:
+    with DataForSeo() as simulator:
+        given = {
+            "TOKENS": TOKEN,
+            "DATAFORSEO_URL": simulator.url,
+            "DATAFORSEO_LOGIN": simulator.settings.login,
+            "DATAFORSEO_PASSWORD": simulator.settings.password,
+        }
+        words = ("sweep", "dataforseo", "dataforseo", "--dry-run", "--output", "json")
+        outcome = receiver(*words, **given)
+    assert (0, ["summary"]) == (outcome.status, [row["type"] for row in outcome.rows])
 
 
 # spool.

@@ -1,6 +1,7 @@
 """Settings: where they come from, and errors that name the variable and never the value."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,19 @@ def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
     assert "RECEIVER_TOKENS_FILE: cannot read nowhere: No such file or directory" == why
 
 
+def test_a_secret_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = refused(monkeypatch, RECEIVER_TOKENS_FILE=sys.executable)
+    assert f"RECEIVER_TOKENS_FILE: {sys.executable} is no text (UTF-8)" == why
+
+
+def test_a_secret_file_that_is_empty_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("\n")
+    why = refused(monkeypatch, RECEIVER_TOKENS_FILE="secret")
+    assert "RECEIVER_TOKENS_FILE: secret is empty" == why
+
+
 def test_secrets_are_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECEIVER_TOKENS", TOKEN)
     monkeypatch.setenv("RECEIVER_OUTSCRAPER_API_KEYS", "key-of-outscraper")
@@ -193,9 +207,30 @@ def test_a_file_env_adds_what_the_environment_does_not_set(
 
 
 @pytest.mark.parametrize(
-    "name", ["RECEIVER_ARCHIV", "RECEIVER_PORT_FILE", "RECEIVER_FORWARDED_ALLOW_IPS", "RECEIVER_"]
+    ("name", "meant"),
+    [
+        ("RECEIVER_ARCHIV", "RECEIVER_ARCHIVE"),
+        ("RECEIVER_TOKEN", "RECEIVER_TOKENS"),
+        ("RECEIVER_TOKEN_FILE", "RECEIVER_TOKENS_FILE"),
+        ("RECEIVER_PORT_FILE", "RECEIVER_PORT"),
+        ("RECEIVER_FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
+        ("receiver_prot", "RECEIVER_PORT"),
+        ("receiver_port", "RECEIVER_PORT"),
+        ("Receiver_Port", "RECEIVER_PORT"),
+        ("forwarded_allow_ips", "FORWARDED_ALLOW_IPS"),
+    ],
 )
-def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_name_is_refused_with_what_it_may_mean(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    why = refused(monkeypatch, **{name: NOT_SHOWN})
+    assert f"unknown setting {name}; did you mean {meant}? `receiver config` lists all" == why
+
+
+@pytest.mark.parametrize("name", ["RECEIVER_", "RECEIVER_XYZZY"])
+def test_an_unknown_name_that_is_like_no_other_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     why = refused(monkeypatch, **{name: NOT_SHOWN})
     assert f"unknown setting {name}; `receiver config` lists all" == why
 
@@ -205,6 +240,141 @@ def test_an_unknown_name_in_a_file_env_is_refused(
 ) -> None:
     (tmp_path / ".env").write_text(f"RECEIVER_TOKEN={NOT_SHOWN}\n")
     assert "RECEIVER_TOKEN;" in refused(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"RECEIVER_PORT=\xff\n", "RECEIVER_PORT=1\n".encode("utf-16"), b"R\0E\0C\0=\0001\0"],
+)
+def test_a_file_env_that_is_no_text_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert ".env is no text (UTF-8)" == refused(monkeypatch)
+
+
+def test_a_byte_order_mark_is_no_part_of_what_a_file_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RECEIVER_PORT=4321\n", "utf-8-sig")
+    (tmp_path / "secret").write_text(TOKEN, "utf-8-sig")
+    monkeypatch.setenv("RECEIVER_TOKENS_FILE", "secret")
+    settings = load()
+    assert (4321, [TOKEN]) == (settings.port, [t.get_secret_value() for t in settings.tokens])
+
+
+# Of `FORWARDED_ALLOW_IPS` the empty value has a meaning.
+NEVER_EMPTY = [variable(name) for name in Settings.model_fields if name != "forwarded_allow_ips"]
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_value_is_refused_whatever_it_is_of(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    why = refused(monkeypatch, **dict.fromkeys(NEVER_EMPTY, value))
+    told = [f"{name} is empty: set it, or leave it out" for name in NEVER_EMPTY]
+    assert told == why.split("; ")
+
+
+def test_an_empty_list_and_an_empty_argument_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A server that listens on "" listens everywhere.
+    with pytest.raises(SettingsError, match="RECEIVER_HOST is empty: set it, or leave it out"):
+        load(host="")
+    why = refused(monkeypatch, RECEIVER_TOKENS=" , ")
+    assert "RECEIVER_TOKENS is empty: set it, or leave it out" == why
+
+
+@pytest.mark.parametrize("field", sorted(config.SECRETS))
+def test_an_empty_name_of_a_file_is_refused(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    name = f"{variable(field)}_FILE"
+    assert f"{name} is empty: set it, or leave it out" == refused(monkeypatch, **{name: ""})
+
+
+def test_no_proxy_is_believed_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    assert load().forwarded_allow_ips == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("RECEIVER_BODY_BYTES_MAX", "lots", "must be a size such as 64MiB or 67108864, above 0"),
+        ("RECEIVER_DISK_RESERVE_BYTES", "-1", "must be a size such as 64MiB or 67108864"),
+        ("RECEIVER_PORT", "http", "must be a whole number, 0 to 65535"),
+        ("RECEIVER_PORT", "70000", "must be a whole number, 0 to 65535"),
+        ("RECEIVER_SWEEP_TASKS_MAX", "0", "must be a whole number, 1 or more"),
+        ("RECEIVER_LEASE_SECONDS", "1", "must be a number of seconds, 5 or more"),
+        ("RECEIVER_BATCH_SECONDS", "0", "must be a number of seconds, above 0"),
+        ("RECEIVER_FORWARD_GZIP", "perhaps", "must be true or false"),
+        ("RECEIVER_LOG_LEVEL", "loud", "must be one of debug, info, warning, error"),
+        (
+            "RECEIVER_DATAFORSEO_SOURCES",
+            "1.0.0.0/8, 1.2.3.4/8",
+            "entry 2 is no address or network; a network has zeros behind its prefix (1.0.0.0/8)",
+        ),
+        (
+            "RECEIVER_DATAFORSEO_FAMILIES",
+            "serp,on_page?",
+            "lists are named by their paths, such as serp or serp/google/organic",
+        ),
+    ],
+)
+def test_a_bad_value_is_told_what_would_be_good(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    assert f"{name}: {why}" == refused(monkeypatch, **{name: value})
+
+
+def test_choices_take_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECEIVER_LOG_LEVEL", "INFO")
+    monkeypatch.setenv("RECEIVER_COMPRESSION", "Zstd")
+    settings = load()
+    assert ("info", "zstd") == (settings.log_level, settings.compression)
+
+
+SECONDS = [name for name, field in Settings.model_fields.items() if field.annotation is float]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_time_is_a_finite_number(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert len(SECONDS) > 10
+    why = refused(monkeypatch, **{variable(name): value for name in SECONDS})
+    assert [variable(name) for name in SECONDS] == [part.split(":")[0] for part in why.split("; ")]
+
+
+URLS = [variable(name) for name in Settings.model_fields if name.endswith("_url")]
+
+
+@pytest.mark.parametrize("name", sorted(set(URLS) - {"RECEIVER_FORWARD_URL"}))
+def test_an_address_has_a_host_and_a_path_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for good in (
+        "http://h",
+        "https://h.example.net:8080/a/b@c/",
+        "HTTP://[::1]:80",
+        "https://ü.de",
+    ):
+        monkeypatch.setenv(name, good)
+        assert good in (getattr(load(), field) for field in Settings.model_fields)
+    for bad in (
+        "hooks.example.net",
+        "ftp://h",
+        "http://",
+        "http:///a",
+        "https://h/a?b",
+        "https://h/a#c",
+        f"https://{NOT_SHOWN}@h",
+        f"https://me:{NOT_SHOWN}@h/a",
+        "https://h/a b",
+        "https://h\n",
+        "https://h:port",
+        "https://h:65536",
+        "https://h\\@other/",
+    ):
+        why = refused(monkeypatch, **{name: bad})
+        assert why.startswith(f"{name}: must be http(s)://host[/path], without user, "), bad
+        assert NOT_SHOWN not in why
 
 
 BAD = {
@@ -233,7 +403,7 @@ def test_a_bad_value_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     why = refused(monkeypatch, **{name: value})
-    assert why.startswith(f"{name}: ")
+    assert why.startswith((f"{name}: ", f"{name} is empty: "))
 
 
 @pytest.mark.parametrize("name", sorted(set(BAD) | {"RECEIVER_TOKENS"}))
@@ -284,5 +454,5 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_defaults_are_valid_together() -> None:
-    given: dict[str, Any] = {name: getattr(load(), name) for name in Settings.model_fields}
-    assert load() == Settings(**given)
+    defaults: dict[str, Any] = {name: getattr(load(), name) for name in Settings.model_fields}
+    assert load() == Settings(**defaults)

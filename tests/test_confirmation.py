@@ -74,23 +74,49 @@ async def test_a_full_segment_is_sealed_before_its_time(tmp_path: Path) -> None:
 async def test_what_is_not_confirmed_in_time_is_refused_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealed = Sealed(seconds_max=0.05)
+    now = 0.0
+    monkeypatch.setattr(Confirmations.__init__, "__kwdefaults__", {"now": lambda: now})
+    sealed = Sealed(seconds_max=8.0)
     async with opened(tmp_path, archive_ack=sealed.ack) as it:
         late = append(it, b"late")
+        await until(lambda: len(sealed.names) == 1)
+        now = 8.0
         with pytest.raises(SpoolUnavailable, match="archive has not confirmed"):
             await late
         # Until the archive has it, nobody need wait to be refused.
         assert "archive" in str(it.unconfirmed())
-        await until(lambda: len(sealed.names) == 1)
         it.confirm(sealed.names[0])
         assert it.unconfirmed() is None
         # The next has all the time that it needs.
-        monkeypatch.setattr(Confirmations, "give_up", lambda self: None)
+        again = append(it, b"again")
+        await until(lambda: len(sealed.names) == 2)
+        now = 15.9
+        assert await waits(again)
+        it.confirm(sealed.names[1])
+        await again
+    assert [b"late", b"again"] == bodies(tmp_path)
+
+
+async def test_what_is_confirmed_by_nobody_is_forgotten_and_the_archive_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(Confirmations.__init__, "__kwdefaults__", {"now": lambda: now})
+    sealed = Sealed(seconds_max=8.0)
+    async with opened(tmp_path, archive_ack=sealed.ack) as it:
+        # Another shipper of the same spool ships it, and says nothing here.
+        lost = append(it, b"lost")
+        await until(lambda: len(sealed.names) == 1)
+        now = 15.9
+        with pytest.raises(SpoolUnavailable):
+            await lost
+        assert "archive" in str(it.unconfirmed())
+        now = 16.0
+        await until(lambda: it.unconfirmed() is None)
         again = append(it, b"again")
         await until(lambda: len(sealed.names) == 2)
         it.confirm(sealed.names[1])
         await again
-    assert [b"late", b"again"] == bodies(tmp_path)
 
 
 async def test_a_request_that_went_away_is_not_in_the_way(tmp_path: Path) -> None:

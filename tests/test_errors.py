@@ -43,5 +43,5 @@ def test_an_unavailable_spool_asks_to_come_again() -> None:
 
 
 def test_a_store_error_ends_with_its_mend() -> None:
-    assert "no such bucket: make one" == str(StoreError("no such bucket", mend="make one"))
+    assert "no such bucket; make one" == str(StoreError("no such bucket", mend="make one"))
     assert "it hangs" == str(StoreError("it hangs"))

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from receiver import metrics
-from receiver.errors import LeaseHeld, LeaseLost
-from receiver.lease import Lease
-from receiver.store import Store, open_store
+from receiver.errors import Conflict, LeaseHeld, LeaseLost, StoreError
+from receiver.lease import Lease, Watch
+from receiver.store import DirectoryStore, Store, open_store
 from tests.support.s3 import Bucket
 
 KEY = "leases/sweep-dataforseo.json"
@@ -30,11 +30,12 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 class Machine:
-    """A machine's two clocks, which a test moves."""
+    """A machine's two clocks, which a test moves, and what it has seen of leases."""
 
     def __init__(self, at: float = 1_800_000_000.0) -> None:
         self.wall = at
         self.running = 50.0
+        self.watch = Watch()
 
     def pass_time(self, seconds: float) -> None:
         self.wall += seconds
@@ -53,6 +54,7 @@ def lease(store: Store) -> Callable[[str, Machine], Lease]:
             seconds=SECONDS,
             now_us=lambda: int(machine.wall * 1e6),
             monotonic=lambda: machine.running,
+            watch=machine.watch,
         )
 
     return make
@@ -68,9 +70,12 @@ def test_the_first_one_gets_it_and_it_says_whose_it_is(lease: Make, store: Store
     first.check()
     assert 1 == first.generation
     expires_at_us = int((machine.wall + SECONDS) * 1e6)
-    assert {"owner": "a/1", "generation": 1, "expires_at_us": expires_at_us} == orjson.loads(
-        store.get(KEY)
-    )
+    assert {
+        "owner": "a/1",
+        "generation": 1,
+        "expires_at_us": expires_at_us,
+        "seconds": SECONDS,
+    } == orjson.loads(store.get(KEY))
 
 
 def test_a_second_one_is_told_who_holds_it(lease: Make) -> None:
@@ -117,6 +122,117 @@ def test_it_is_taken_over_only_when_it_has_run_out_and_a_grace_is_over(lease: Ma
     for step in (first.check, first.keep, first.renew):
         with pytest.raises(LeaseLost):
             step()
+
+
+# A clock that was ahead.
+
+DAY = 86_400.0
+
+
+def test_what_nobody_renews_is_taken_over_however_far_ahead_it_expires(
+    lease: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    ahead, right = Machine(1_800_000_000.0 + 365 * DAY), Machine()
+    lease("a/1", ahead).acquire()
+    for number in range(8):
+        with pytest.raises(LeaseHeld, match="a/1 holds"):
+            lease(f"b/{number}", right).acquire()
+        right.pass_time((SECONDS + GRACE - 0.1) / 8)
+    with pytest.raises(LeaseHeld):
+        lease("b/8", right).acquire()
+    (warning,) = caplog.records
+    assert ("WARNING", KEY, "a/1") == (
+        warning.levelname,
+        vars(warning)["lease"],
+        vars(warning)["owner"],
+    )
+    right.pass_time(0.2)
+    second = lease("b/9", right)
+    second.acquire()
+    second.check()
+    assert 2 == second.generation
+
+
+def test_what_is_renewed_is_never_taken_over_whatever_its_holders_clock_says(lease: Make) -> None:
+    ahead, right = Machine(1_800_000_000.0 + 365 * DAY), Machine()
+    first = lease("a/1", ahead)
+    first.acquire()
+    for number in range(10):
+        with pytest.raises(LeaseHeld):
+            lease(f"b/{number}", right).acquire()
+        for machine in (ahead, right):
+            machine.pass_time(SECONDS - 1)
+        first.keep()
+    first.check()
+
+
+def test_a_lease_of_more_seconds_is_watched_for_as_long(store: Store) -> None:
+    def lease(owner: str, seconds: float, at: float) -> Lease:
+        return Lease(store, "sweep-dataforseo", owner=owner, seconds=seconds, monotonic=lambda: at)
+
+    # Also, what this process has seen is one for all its leases.
+    lease("a/1", 5 * SECONDS, 0.0).acquire()
+    for at in (0.0, 5 * SECONDS + GRACE - 0.1):
+        with pytest.raises(LeaseHeld):
+            lease("b/1", SECONDS, at).acquire()
+    lease("b/1", SECONDS, 5 * SECONDS + GRACE).acquire()
+
+
+def test_an_ordinary_lease_is_no_reason_to_warn(
+    lease: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = Machine(), Machine(1_800_000_000.0 + SECONDS - 1)
+    lease("a/1", there).acquire()
+    with pytest.raises(LeaseHeld):
+        lease("b/1", here).acquire()
+    assert [] == caplog.records
+
+
+# An answer that was lost.
+
+
+class Forgetful(DirectoryStore):
+    """Writes, and says something else when it is told."""
+
+    says: Exception | None = None
+
+    def put_if(self, key: str, content: bytes, *, etag: str | None) -> str:
+        written = super().put_if(key, content, etag=etag)
+        said, self.says = self.says, None
+        if said is not None:
+            raise said
+        return written
+
+
+@pytest.fixture
+def forgetful(tmp_path: Path) -> Forgetful:
+    return Forgetful(tmp_path / "archive")
+
+
+# A client that repeats a request by itself is told what became of the repetition.
+REPEATED = Conflict("it is not as expected")
+
+
+def test_what_was_written_though_the_store_says_otherwise_is_held(forgetful: Forgetful) -> None:
+    lease = Lease(forgetful, "sweep-dataforseo", owner="a/1")
+    for step in (lease.acquire, lease.renew, lease.renew, lease.release):
+        forgetful.says = REPEATED
+        step()
+        assert forgetful.says is None
+    second = Lease(forgetful, "sweep-dataforseo", owner="a/2")
+    second.acquire()
+    assert 2 == second.generation
+
+
+def test_a_renewal_that_was_written_without_an_answer_is_renewed(forgetful: Forgetful) -> None:
+    lease = Lease(forgetful, "sweep-dataforseo", owner="a/1")
+    lease.acquire()
+    for step in (lease.renew, lease.release):
+        forgetful.says = StoreError("no answer")
+        with pytest.raises(StoreError, match="no answer"):
+            lease.renew()
+        step()
+    Lease(forgetful, "sweep-dataforseo", owner="a/2").acquire()
 
 
 def test_a_lease_that_is_kept_does_not_run_out(lease: Make) -> None:

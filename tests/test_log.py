@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -157,3 +158,27 @@ def test_secrets_are_taken_out_of_every_line_whoever_said_them(
     assert "token-1" not in stream.getvalue()
     assert "GET /hook/***: 404" in stream.getvalue()
     assert "RuntimeError: *** is wrong" in stream.getvalue()
+
+
+def test_for_a_while_lines_go_elsewhere() -> None:
+    usual, other = io.StringIO(), io.StringIO()
+    log.configure(form="text", level="info", stream=usual)
+    logger = logging.getLogger("receiver")
+    with log.redirected(other):
+        logger.info("during")
+    logger.info("after")
+    assert ("after", "during") == (usual.getvalue().split()[-1], other.getvalue().split()[-1])
+
+
+def test_a_stream_that_lasts_passes_over_what_cannot_be_written(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        log.configure(form="json", level="info", stream=log.lasting(pipe))
+        logging.getLogger("receiver").info("shipped")
+        assert b'"message":"shipped"' in os.read(reading, 4096)
+        os.close(reading)
+        for _ in range(3):
+            logging.getLogger("receiver").info("x" * 20_000)
+    assert ("", "") == capfd.readouterr()

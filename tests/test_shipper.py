@@ -1,10 +1,12 @@
 """Shipping: everything that can be read reaches the archive once, whatever fails on the way."""
 
 import concurrent.futures
+import contextlib
 import errno
 import fcntl
 import gzip
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -97,11 +99,19 @@ def records(count: int, *, at_us: int = AT_US) -> list[tuple[bytes, bytes]]:
 
 
 def contents(root: Path) -> dict[str, bytes]:
+    """Return all files as what they mean: one line can be compressed in several ways."""
     return {
-        str(path.relative_to(root)): path.read_bytes()
+        str(path.relative_to(root)): _meaning(path)
         for path in root.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def _meaning(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.suffix != ".gz":
+        return content
+    return re.sub(rb'"member_(offset|bytes)":\d+', b"", gzip.decompress(content))
 
 
 def lines(store: DirectoryStore, prefix: str = "callbacks/") -> list[dict[str, Any]]:
@@ -520,7 +530,7 @@ def test_a_store_is_asked_for_no_more_than_it_promises(root: Path, tmp_path: Pat
     """Shipping needs `put` alone: neither the right to read nor to delete."""
 
     class PutOnly:
-        url = "memory"
+        url = identity = "memory"
         objects: dict[str, bytes]
 
         def __init__(self) -> None:
@@ -561,3 +571,91 @@ def test_a_store_is_asked_for_no_more_than_it_promises(root: Path, tmp_path: Pat
     ).ship(root)
     assert 2 == shipped.records
     assert 3 == len(store.objects)
+
+
+# Copies of a spool.
+
+
+def held(store: DirectoryStore) -> list[str]:
+    return [line["delivery_id"] for line in lines(store)]
+
+
+def copied(root: Path, content: list[tuple[bytes, bytes]], *, first: int) -> tuple[Path, Path]:
+    """Return a spool and a copy of it from when it held only its first records."""
+    path = segment_file(root, content)
+    size = len(framed(path.stem.rpartition("-")[0], content[:first]))
+    copy = root.parent / "copy" / path.parent.name / f"{path.stem}.open"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(path.read_bytes()[:size])
+    return path, copy
+
+
+def test_a_copy_of_a_spool_that_went_on_takes_nothing_away(root: Path, store: Faults) -> None:
+    _, copy = copied(root, records(8), first=3)
+    shipper(store).ship(root)
+    before = contents(root.parent / "archive")
+    assert 8 == len(held(store))
+    assert 1 == shipper(store).ship(root.parent / "copy").segments
+    assert before == contents(root.parent / "archive")
+    assert not copy.exists()
+
+
+def test_a_copy_that_is_shipped_first_is_completed_by_its_original(
+    root: Path, store: Faults
+) -> None:
+    copied(root, records(8), first=3)
+    shipper(store).ship(root.parent / "copy")
+    assert 3 == len(held(store))
+    shipper(store).ship(root)
+    assert sorted(f"delivery-{number}" for number in range(8)) == sorted(held(store))
+
+
+def test_a_copy_that_went_on_by_itself_is_put_into_quarantine(root: Path, store: Faults) -> None:
+    path, copy = copied(root, records(8), first=3)
+    process = path.stem.rpartition("-")[0]
+    strange = framed(process, [(head_of("strange"), b"{}")])
+    copy.write_bytes(copy.read_bytes() + strange)
+    content = copy.read_bytes()
+    shipper(store).ship(root)
+    done = shipper(store).ship(root.parent / "copy")
+    assert (1, 1) == (done.segments, done.quarantined)
+    assert 8 == len(held(store))
+    (key,) = (listed.key for listed in store.list("quarantine/"))
+    assert content == store.get(key)
+    assert not copy.exists()
+
+
+def test_a_damaged_copy_of_what_is_archived_takes_nothing_away(root: Path, store: Faults) -> None:
+    path = segment_file(root, records(4))
+    copy = root.parent / "copy" / path.parent.name / path.name
+    copy.parent.mkdir(parents=True)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    copy.write_bytes(content)
+    shipper(store).ship(root)
+    before = lines(store)
+    done = shipper(store).ship(root.parent / "copy")
+    assert (1, 1) == (done.segments, done.quarantined)
+    assert before == lines(store)
+
+
+def test_segments_that_are_refused_again_and_again_keep_no_others_waiting(root: Path) -> None:
+    refused = [segment_file(root, records(1)).stem for _ in range(6)]
+    shipped = [segment_file(root, records(1)).stem for _ in range(10)]
+
+    class Choosy(DirectoryStore):
+        """Refuses the objects of some segments for good."""
+
+        def put(self, key: str, content: bytes) -> None:
+            if any(name in key for name in refused):
+                raise StoreRefused("this key alone")
+            super().put(key, content)
+
+    store = Choosy(root.parent / "archive")
+    it = shipper(store)
+    for _ in range(20):
+        with contextlib.suppress(StoreRefused):
+            it.ship(root)
+    index = {listed.key.rpartition("/")[2].partition(".")[0] for listed in store.list("index/")}
+    assert set(shipped) == index
+    assert set(refused) == {found.name for found in spool.files(root)}

@@ -464,6 +464,20 @@ async def test_closing_at_once_commits_what_waits(tmp_path: Path) -> None:
     assert [b"one"] == bodies(tmp_path)
 
 
+async def test_a_writer_whose_lock_somebody_removed_is_replaced(tmp_path: Path) -> None:
+    async with opened(tmp_path) as into:
+        await append(into, b"one")
+        (old,) = spool.directories(tmp_path)
+        (old / "lock").unlink()
+        await append(into, b"two")
+        assert 2 == len(spool.directories(tmp_path))
+        assert into.problem() is None
+        # A shipper takes the first for dead, and finds there all that was acknowledged.
+        ready = [found.path.parent for found in spool.files(tmp_path) if found.ready]
+        assert [old] == ready
+    assert [b"one", b"two"] == bodies(tmp_path)
+
+
 async def test_closing_an_unused_spool_leaves_nothing_to_ship(tmp_path: Path) -> None:
     async with opened(tmp_path):
         assert ["0.open"] == names(tmp_path)

@@ -376,11 +376,12 @@ def test_a_bucket_that_is_not_there_is_refused_with_a_mend(aws: Bucket) -> None:
         lambda: list(store.list("")),
         lambda: store.put_if("a", b"", etag=None),
     ):
-        with pytest.raises(StoreRefused, match="NoSuchBucket: create the bucket"):
+        with pytest.raises(StoreRefused, match="NoSuchBucket; create the bucket"):
             attempt()
     (check,) = store.checks()
     assert (False, True) == (check.good, check.refused)
-    assert "create the bucket" in check.detail + check.mend
+    assert "create the bucket, or correct RECEIVER_ARCHIVE" == check.mend
+    assert check.detail.endswith("NoSuchBucket")
 
 
 def test_without_credentials_it_is_refused_with_a_mend(
@@ -388,8 +389,11 @@ def test_without_credentials_it_is_refused_with_a_mend(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(StoreRefused, match="no credentials: set AWS_ACCESS_KEY_ID"):
+    with pytest.raises(StoreRefused, match="no credentials; set AWS_ACCESS_KEY_ID"):
         open_store(f"s3://{aws.name}").put("a", b"")
+    (check,) = open_store(f"s3://{aws.name}").checks()
+    assert check.mend.startswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    assert check.detail.endswith("no credentials")
 
 
 def test_an_endpoint_that_refuses_connections_may_come_back(
@@ -587,7 +591,7 @@ def test_what_somebody_must_mend_is_refused_with_the_mend(
     fake: FakeS3, status: int, code: str, mend: str
 ) -> None:
     fake.refusal = lambda method, headers: (status, code)
-    with pytest.raises(StoreRefused, match=f"{code}: {mend}") as caught:
+    with pytest.raises(StoreRefused, match=f"{code}; {mend}") as caught:
         fake_store().put("a", b"content")
     assert 3 == caught.value.exit_status
     assert support.SECRET_ACCESS_KEY not in str(caught.value)
@@ -609,7 +613,24 @@ def test_a_missing_right_is_named_by_the_checks(fake: FakeS3) -> None:
     *good, bad = fake_store().checks()
     assert ["archive write"] == [check.name for check in good]
     assert ("archive read", True) == (bad.name, bad.refused)
-    assert "s3:GetObject" in bad.mend
+    assert "the right needed is s3:GetObject" == bad.mend
+
+
+@pytest.mark.parametrize(
+    ("code", "mend"),
+    [
+        ("AccessDenied", "the right needed is s3:DeleteObject"),
+        ("ExpiredToken", "the session token has expired"),
+        ("SlowDown", "see whether S3 can be reached"),
+    ],
+)
+def test_what_keeps_the_checks_from_deleting_is_told_with_its_mend(
+    fake: FakeS3, code: str, mend: str
+) -> None:
+    fake.refusal = lambda method, headers: (403, code) if method == "DELETE" else None
+    bad = list(fake_store().checks())[-1]
+    assert ("archive delete", False) == (bad.name, bad.good)
+    assert bad.mend.startswith(mend)
 
 
 def test_a_store_that_ignores_conditions_is_recognised(fake: FakeS3) -> None:
@@ -626,7 +647,22 @@ def test_a_failed_condition_is_a_conflict(fake: FakeS3, code: str) -> None:
         fake_store().put_if("a", b"content", etag='"other"')
 
 
-@pytest.mark.parametrize("address", ["s3:///prefix", "gs://bucket", "http://host/path", "s3://"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3:///prefix",
+        "gs://bucket",
+        "http://host/path",
+        "s3://",
+        # Each of these would be taken for something else, and quietly.
+        "s3:/bucket",
+        "S3:bucket/prefix",
+        "s3://key:do-not-show@bucket",
+        "s3://bucket/a#b",
+        "s3://bucket/a?b",
+    ],
+)
 def test_an_address_of_neither_sort_is_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="neither s3://bucket/prefix nor a directory"):
+    with pytest.raises(SettingsError, match="neither s3://bucket/prefix nor a dir") as caught:
         open_store(address)
+    assert "do-not-show" not in str(caught.value)

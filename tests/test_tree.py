@@ -1,5 +1,6 @@
 """What every process sees of a spool: which files are ready, and how much room is left."""
 
+import errno
 import os
 import secrets
 import signal
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from receiver import clock, segment, spool
+from receiver import clock, disk, segment, spool
 from receiver.spool import Writer
 from tests.deliveries import AT_US, head_of, segment_file
+from tests.support.server import open_files
 
 RECORD = [(head_of(), b"body")]
 FAR = 1 << 40
@@ -261,3 +263,29 @@ def test_a_file_that_is_shipped_while_room_is_measured_hides_no_other(
     monkeypatch.setattr(os, "scandir", scandir)
     room = spool.room(tmp_path, bytes_max=FAR, reserve_bytes=0)
     assert 4 * (1000 + segment.HEADER_BYTES) == room.used
+
+
+@pytest.mark.parametrize("name", ["lock", "stray.seg", "x-0.open"])
+def test_a_stray_file_in_the_root_hides_nothing(tmp_path: Path, name: str) -> None:
+    path = segment_file(tmp_path, RECORD)
+    (tmp_path / name).write_bytes(b"")
+    assert path in [found.path for found in spool.files(tmp_path)]
+    room = spool.room(tmp_path, bytes_max=1 << 30, reserve_bytes=0)
+    assert room.used >= path.stat().st_size
+
+
+def test_a_directory_that_cannot_be_made_durable_costs_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    spool.Writer(tmp_path).close()
+    open_before = open_files(os.getpid())
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    for _ in range(3):
+        with pytest.raises(OSError, match="Input/output"):
+            spool.Writer(tmp_path)
+    assert open_before == open_files(os.getpid())
+    spool.bury(tmp_path)
+    assert [] == list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Verifying finds every kind of harm, and nothing where there is none."""
 
 import gzip
+import shutil
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ def test_a_segment_lost_without_a_trace_is_a_gap(archive: Archive) -> None:
         if "-1.jsonl" in path.name:
             path.unlink()
     [finding] = archive.verify(quick=True).findings
-    assert ("gap", "1 segments are missing: 1") == (finding.what, finding.detail)
+    assert ("gap", "1 segment is missing: 1") == (finding.what, finding.detail)
 
 
 def test_objects_of_a_segment_whose_index_never_came_are_orphans(archive: Archive) -> None:
@@ -186,14 +187,18 @@ def midnight(root: Path) -> DirectoryStore:
     process = clock.new_id(midnight_us - 3_000)
     segment_file(root / "spool", records, process=process)
     store = DirectoryStore(root / "archive")
+    _ship(store, root / "spool")
+    return store
+
+
+def _ship(store: DirectoryStore, spool: Path) -> None:
     Shipper(
         store=store,
         providers=PROVIDERS,
         compression=COMPRESSIONS["gzip"],
         inflated_bytes_max=1 << 20,
         concurrency=1,
-    ).ship(root / "spool")
-    return store
+    ).ship(spool)
 
 
 NEXT = datetime(2026, 11, 23, tzinfo=UTC)
@@ -221,6 +226,46 @@ def test_objects_of_the_next_day_are_measured_too(tmp_path: Path, quick: bool) -
     path.unlink()
     done = verify(store, since=SINCE, until=UNTIL, quick=quick)
     assert {"missing"} == {finding.what for finding in done.findings}
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_was_a_day_off_for_one_segment_makes_no_gap(tmp_path: Path, days: int) -> None:
+    process = clock.new_id(AT_US)
+    for number, at_us in enumerate((AT_US, AT_US + days * 24 * HOUR_US, AT_US)):
+        records = [(head_of(at_us=at_us), b"{}")]
+        segment_file(tmp_path / "spool", records, process=process, number=number)
+    store = DirectoryStore(tmp_path / "archive")
+    _ship(store, tmp_path / "spool")
+    assert () == verify(store, since=SINCE, until=UNTIL).findings
+
+
+@pytest.mark.parametrize("since", [SINCE, datetime.min.replace(tzinfo=UTC)])
+def test_a_whole_day_lost_without_a_trace_is_a_gap(tmp_path: Path, since: datetime) -> None:
+    process = clock.new_id(AT_US)
+    for number, days in enumerate((0, 1)):
+        records = [(head_of(at_us=AT_US + days * 24 * HOUR_US), b"{}")]
+        segment_file(tmp_path / "spool", records, process=process, number=number)
+    store = DirectoryStore(tmp_path / "archive")
+    _ship(store, tmp_path / "spool")
+    for folder in (tmp_path / "archive").glob("*/date=2026-11-21"):
+        shutil.rmtree(folder)
+    [finding] = verify(store, since=since, until=NEXT).findings
+    assert ("gap", "1 segment is missing: 0") == (finding.what, finding.detail)
+
+
+def test_only_the_days_that_there_are_cost_anything(archive: Archive) -> None:
+    (archive.root / "index" / "date=soon").mkdir()
+    asked: list[str] = []
+
+    class Counting(DirectoryStore):
+        def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+            asked.append(prefix)
+            return super().list(prefix, after=after)
+
+    since, until = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    done = verify(Counting(archive.root), since=since, until=until)
+    assert (3, 300, ()) == (done.segments, done.lines, done.findings)
+    assert {"callbacks/date=2026-11-21/", "index/date=2026-11-21/"} == set(asked)
 
 
 class StillShipping(DirectoryStore):

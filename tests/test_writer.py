@@ -9,7 +9,7 @@ import pytest
 
 from receiver import disk, segment
 from receiver.segment import Record
-from receiver.spool import Writer
+from receiver.spool import Writer, tree
 from tests.deliveries import framed
 
 Buffers = Sequence[bytes]
@@ -273,3 +273,52 @@ def test_records_of_a_writer_bear_its_marker_and_no_other(writer: Writer, tmp_pa
     write(writer, framed(other.process, [(b"head", b"imitated")]))
     assert 1 == len(bodies(writer, "0.open"))
     assert writer.marker != other.marker
+
+
+# Somebody removes what is being written.
+
+
+def removed_lock(writer: Writer) -> None:
+    (writer.directory / "lock").unlink()
+
+
+def removed_segment(writer: Writer) -> None:
+    (writer.directory / f"{writer.segment}.open").unlink()
+
+
+@pytest.mark.parametrize("remove", [removed_lock, removed_segment])
+def test_nothing_is_durable_once_the_lock_or_the_segment_was_removed(
+    writer: Writer, remove: Callable[[Writer], None]
+) -> None:
+    write(writer, b"one")
+    remove(writer)
+    with pytest.raises(OSError, match="removed by somebody"):
+        write(writer, b"two")
+    writer.give_up()
+
+
+def test_what_was_durable_before_the_lock_was_removed_is_there_to_be_shipped(
+    writer: Writer, tmp_path: Path
+) -> None:
+    write(writer, b"one")
+    removed_lock(writer)
+    writer.give_up()
+    (found,) = tree.files(tmp_path)
+    assert found.ready
+    assert b"one" in bodies(writer, "0.seg")
+
+
+def test_a_close_that_fails_gives_the_lock_up_all_the_same(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(writer, b"one")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space left"):
+            writer.close()
+    assert not tree.writer_lives(writer.directory)
+    assert [b"one"] == bodies(writer, "0.open")

@@ -33,7 +33,7 @@ class Compression(Protocol):
         ...
 
     def member(self, content: bytes) -> bytes:
-        """Return content as one member; the same bytes for the same content."""
+        """Return content as one member."""
         ...
 
     def stream(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -176,6 +176,17 @@ class SegmentObjects:
         """How many records were added."""
         return len(self._entries)
 
+    @property
+    def delivery_ids(self) -> frozenset[str]:
+        """The records that were added."""
+        # Not kept beside the entries, for it is seldom asked for.
+        return frozenset(orjson.loads(before + b"}")["delivery_id"] for before, _ in self._entries)
+
+    @property
+    def index_key(self) -> str:
+        """Where the index goes."""
+        return index_key(self._segment, first_at_us=self._first_at_us)
+
     def add(self, envelope: Envelope, body: Body, recognised: Recognised) -> None:
         """Add a record; its position is the order of these calls."""
         if self._first_at_us is None:
@@ -233,4 +244,4 @@ class SegmentObjects:
         count = b',"of":%d,' % len(self._entries)
         lines = [before + count + behind for before, behind in self._entries]
         content = COMPRESSIONS["gzip"].member(b"".join(lines))
-        return index_key(self._segment, first_at_us=self._first_at_us), content
+        return self.index_key, content

@@ -54,20 +54,19 @@ class Catalog:
                 return self._sync(since, until)
 
     def archived(self, provider: str, task_ids: Iterable[str], *, kinds: Iterable[str]) -> set[str]:
-        """Return those of some tasks of which the archive has a line of one of these kinds."""
+        """Return those of some tasks of which the archive has a line of one of these kinds.
+
+        A postback that brought no result does not count.
+        """
         query = (
             "SELECT label FROM entries INDEXED BY entries_by_task_id"
             " WHERE task_id = ? AND label IN ({})"
         )
         with self._file.use() as database:
-            numbers = [
-                str(number)
-                for kind in set(kinds)
-                for number in queries.labels(database, Filters(provider=provider, kind=kind)) or ()
-            ]
+            numbers = queries.labels_of_results(database, provider, kinds)
             if not numbers:
                 return set()
-            query = query.format(",".join(numbers)) + " LIMIT 1"
+            query = query.format(",".join(map(str, numbers))) + " LIMIT 1"
             return {
                 task_id
                 for task_id in task_ids

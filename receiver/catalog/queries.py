@@ -5,7 +5,7 @@ tag can stand on a million rows, and else the time leads.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from receiver.archive import callbacks_key
 from receiver.archive.reading import Entry
 from receiver.catalog.tables import segment_name
 from receiver.filters import Filters, Shard
+from receiver.providers.base import brings_result
 
 Order = Literal["arrival", "newest", "object"]
 _ORDERS: Mapping[Order, str] = {
@@ -50,6 +51,19 @@ def labels(database: sqlite3.Connection, filters: Filters) -> list[int] | None:
         return None
     query = f"SELECT id FROM labels WHERE {' AND '.join(conditions)}"  # noqa: S608
     return [number for (number,) in database.execute(query, values(filters))]
+
+
+def labels_of_results(
+    database: sqlite3.Connection, provider: str, kinds: Iterable[str]
+) -> list[int]:
+    """Return the numbers of a provider's labels of some kinds, less those that bring nothing."""
+    wanted = set(kinds)
+    query = "SELECT id, kind, invalid FROM labels WHERE provider = ?"
+    return [
+        number
+        for number, kind, invalid in database.execute(query, (provider,))
+        if kind in wanted and brings_result(kind, invalid)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

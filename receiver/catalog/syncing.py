@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.catalog.file import transaction
-from receiver.catalog.tables import Labels, drop, known_keys, take
+from receiver.catalog.tables import Labels, drop, known_days, known_keys, take
 from receiver.errors import NotFound
 from receiver.parallel import map_ahead
 from receiver.store import Store
@@ -97,7 +97,9 @@ def _new_keys(
 def _stretches(
     database: sqlite3.Connection, store: Store, bounds: tuple[str, str]
 ) -> Iterator[_Stretch]:
-    for day in store.folders(_INDEX):
+    # Also days that are gone: S3 does not name a folder in which nothing is left.
+    known_before = known_days(database, after=bounds[0], before=bounds[1])
+    for day in sorted({*known_before, *store.folders(_INDEX)}):
         after, before = max(day, bounds[0]), min(f"{day[:-1]}0", bounds[1])
         if after >= before:
             continue

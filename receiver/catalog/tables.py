@@ -112,6 +112,16 @@ def known_keys(database: sqlite3.Connection, *, after: str, before: str) -> list
     return [key for (key,) in database.execute(query, (after, before))]
 
 
+def known_days(database: sqlite3.Connection, *, after: str, before: str) -> Iterator[str]:
+    """Yield the folders of the days that have keys between two others, sorted."""
+    query = "SELECT min(key) FROM segments WHERE key > ? AND key < ?"
+    while found := database.execute(query, (after, before)).fetchone()[0]:
+        folder = "/".join(found.split("/", 2)[:2])
+        yield f"{folder}/"
+        # What goes on with a slash sorts before what goes on with a zero.
+        after = f"{folder}0"
+
+
 def segment_name(key: str) -> str:
     """Return the segment of an index object."""
     return key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)

@@ -48,7 +48,7 @@ def run(settings: config.Settings, calls: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(calls)
     except ProviderError as exc:
-        raise ProviderError(Mask(settings).text(str(exc))) from None
+        raise type(exc)(Mask(settings).text(str(exc))) from None
 
 
 def masked(settings: config.Settings, rows: Rows) -> list[dict[str, Any]]:
@@ -65,20 +65,23 @@ def show(settings: config.Settings, row: Mapping[str, Any]) -> None:
 
 
 def confirm(what: str, *, yes: bool) -> None:
-    """Ask before something that destroys or costs."""
+    """Ask before something that destroys or costs; ``what`` says what this does."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{what} asks first; not on a terminal, it needs --yes")
-    click.confirm(f"{what}?", abort=True)
+        raise click.UsageError(f"this {what}: give --yes")
+    click.confirm(f"This {what}. Go on?", abort=True)
 
 
 def ids_of(ids: tuple[str, ...], source: Path | None) -> list[str]:
     """Return ids from arguments, a file, or standard input, each once and in order."""
     found = list(ids)
     if source is not None:
-        text = sys.stdin.read() if str(source) == "-" else source.read_text()
-        found.extend(text.split())
+        content = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+        try:
+            found.extend(content.decode().split())
+        except UnicodeDecodeError as exc:
+            raise click.UsageError(f"--from {source} is no list of ids: it is no text") from exc
     if not found:
         raise click.UsageError("no ids: name them, or give --from FILE (- is standard input)")
     return list(dict.fromkeys(found))

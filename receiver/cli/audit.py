@@ -10,8 +10,9 @@ from receiver import config, search
 from receiver.catalog import Catalog
 from receiver.cli.asking import hold, load_settings, masked
 from receiver.cli.find import synced
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.output import counted, output_option, print_rows
 from receiver.filters import Filters
+from receiver.providers.base import brings_result
 from receiver.providers.dataforseo_api import id_list, read_time, write_time
 from receiver.service.parts import store_of
 from receiver.service.reconciling import own_urls
@@ -25,8 +26,20 @@ _DAYS_MAX = 30
 
 @click.command()
 @click.argument("provider", type=click.Choice(["dataforseo", "dataforapps"]))
-@click.option("--days", type=click.IntRange(1, _DAYS_MAX), default=1, show_default=True)
-@click.option("--hours-late", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--days",
+    type=click.IntRange(1, _DAYS_MAX),
+    default=1,
+    show_default=True,
+    help="Tasks that were posted within so many days.",
+)
+@click.option(
+    "--hours-late",
+    type=click.IntRange(0, 24 * _DAYS_MAX),
+    default=1,
+    show_default=True,
+    help="Only those that have been done for so many hours.",
+)
 @click.option("--api", "name", help="One API, such as serp; all that are swept by default.")
 @output_option
 def audit(provider: str, days: int, hours_late: int, name: str | None, output: str) -> int:
@@ -57,7 +70,7 @@ def audit(provider: str, days: int, hours_late: int, name: str | None, output: s
     ]
     missing = _missing(settings, provider, posted, since)
     print_rows(masked(settings, missing), output=output, columns=_COLUMNS)
-    click.echo(f"{len(posted)} tasks looked at, {len(missing)} missing", err=True)
+    click.echo(f"{counted(len(posted), 'task')} looked at, {len(missing)} missing", err=True)
     return int(bool(missing))
 
 
@@ -118,4 +131,6 @@ def _spooled(settings: config.Settings, provider: str) -> set[tuple[Any, str]]:
         inflated_bytes_max=int(settings.inflated_bytes_max),
     )
     rows = (callback.row() for callback in found)
-    return {(row["task_id"], row["kind"]) for row in rows}
+    return {
+        (row["task_id"], row["kind"]) for row in rows if brings_result(row["kind"], row["invalid"])
+    }

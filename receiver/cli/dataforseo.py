@@ -20,7 +20,7 @@ from receiver.cli.asking import (
     yes_option,
 )
 from receiver.cli.masking import Mask
-from receiver.cli.output import complain, output_option, print_rows
+from receiver.cli.output import complain, counted, output_option, print_rows
 from receiver.providers import dataforseo_api
 from receiver.service.reconciling import caller_of
 
@@ -40,7 +40,7 @@ def _group(provider: str, brand: str) -> click.Group:
 
 
 def _add_status(group: click.Group, provider: str) -> None:
-    @group.command("status")
+    @group.command("status", short_help="Print the state of each API and endpoint.")
     @output_option
     def status(output: str) -> int:
         """Print the state of each API and endpoint, problems first; at most 10 a minute.
@@ -65,7 +65,7 @@ def _add_status(group: click.Group, provider: str) -> None:
 
 
 def _add_tasks_ready(group: click.Group, provider: str) -> None:
-    @group.command("tasks-ready")
+    @group.command("tasks-ready", short_help="List finished tasks that nobody collected.")
     @click.argument("family", required=False)
     @output_option
     def tasks_ready(family: str | None, output: str) -> None:
@@ -87,7 +87,7 @@ def _add_tasks_ready(group: click.Group, provider: str) -> None:
                 "path": task.endpoints[task.best()],
             }
             for name in families
-            for task in hold(settings, provider, dataforseo_api.tasks_ready(name))
+            for task in hold(settings, provider, dataforseo_api.tasks_ready(name)).tasks
         ]
         columns = ("family", "id", "tag", "date_posted", "path")
         print_rows(masked(settings, rows), output=output, columns=columns)
@@ -126,12 +126,18 @@ def _add_task(group: click.Group, provider: str) -> None:
 
 
 def _add_errors(group: click.Group, provider: str) -> None:
-    @group.command("errors")
+    @group.command("errors", short_help="List failed calls, such as deliveries that failed.")
     @click.option("--api", "name", default=None, help="One API, such as serp.")
     @click.option(
         "--function", default="postback_url", show_default=True, help="Only this function's errors."
     )
-    @click.option("--hours", type=click.IntRange(1, 167), default=24, show_default=True)
+    @click.option(
+        "--hours",
+        type=click.IntRange(1, 167),
+        default=24,
+        show_default=True,
+        help="Those of so many hours up to now.",
+    )
     @output_option
     def errors(name: str | None, function: str, hours: int, output: str) -> None:
         """List failed calls: with postback_url and pingback_url, deliveries that failed.
@@ -161,7 +167,7 @@ def _add_errors(group: click.Group, provider: str) -> None:
 
 
 def _add_resend(group: click.Group, provider: str) -> None:
-    @group.command("resend")
+    @group.command("resend", short_help="Ask for the webhooks of tasks again; free of charge.")
     @ids_options
     @output_option
     def resend(ids: tuple[str, ...], source: Path | None, output: str) -> int:
@@ -179,7 +185,7 @@ def _add_resend(group: click.Group, provider: str) -> None:
 
 
 def _add_force_stop(group: click.Group, provider: str) -> None:
-    @group.command("force-stop")
+    @group.command("force-stop", short_help="Stop OnPage crawls.")
     @ids_options
     @yes_option
     @output_option
@@ -193,7 +199,7 @@ def _add_force_stop(group: click.Group, provider: str) -> None:
         """
         settings = load_settings()
         wanted = ids_of(ids, source)
-        confirm(f"stop {len(wanted)} crawls for good", yes=yes)
+        confirm(f"stops {counted(len(wanted), 'crawl')} for good", yes=yes)
         rows = in_batches(settings, provider, wanted, operations.force_stop)
         print_rows(rows, output=output, columns=("id", "answer"))
         return failed(rows)

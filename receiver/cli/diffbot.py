@@ -47,14 +47,17 @@ def jobs(output: str) -> None:
 def _diffbot_command(
     name: str, action: Mapping[str, str], help_text: str, *, asks: str | None = None
 ) -> None:
-    @diffbot.command(name, help=f"{help_text}\n\n\b\nExamples:\n  receiver diffbot {name} my-job")
     @click.argument("job", metavar="NAME")
-    @yes_option
-    def command(job: str, yes: bool) -> None:
+    def command(job: str, yes: bool = False) -> None:
         settings = load_settings()
         if asks is not None:
-            confirm(f"{asks} {job}", yes=yes)
+            confirm(asks.format(job=job), yes=yes)
         show(settings, hold(settings, "diffbot", diffbot_api.job(job, action=action)))
+
+    if asks is not None:
+        command = yes_option(command)
+    help_text = f"{help_text}\n\n\b\nExamples:\n  receiver diffbot {name} my-job"
+    diffbot.command(name, help=help_text)(command)
 
 
 _diffbot_command("job", {}, "Print one job.")
@@ -64,8 +67,11 @@ _diffbot_command(
     "restart",
     diffbot_api.RESTART,
     "Erase a job's data and begin it again; it costs again.",
-    asks="erase the data of, and begin again,",
+    asks="erases the data of {job} and begins it again, which costs again",
 )
 _diffbot_command(
-    "delete", diffbot_api.DELETE, "Delete a job and its data.", asks="delete for good the job"
+    "delete",
+    diffbot_api.DELETE,
+    "Delete a job and its data.",
+    asks="deletes the job {job} and its data for good",
 )

@@ -13,8 +13,16 @@ from rich.progress import FileSizeColumn, Progress, TextColumn, TimeElapsedColum
 
 from receiver import search
 from receiver.archive.reading import Entry
-from receiver.cli.find import filter_options, filters_of, in_spool, load, synced
-from receiver.cli.output import complain
+from receiver.cli.find import (
+    LIMIT,
+    check_archive,
+    filter_options,
+    filters_of,
+    in_spool,
+    load,
+    synced,
+)
+from receiver.cli.output import binary_stdout, complain, counted
 from receiver.errors import ReceiverError
 from receiver.service.parts import store_of
 from receiver.store import Store
@@ -23,14 +31,22 @@ from receiver.store import Store
 _NAMED_MAX = 10
 
 
-@click.command()
+def _named(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """Return the file that is meant, None for stdout."""
+    if value == "":
+        raise click.BadParameter("name a file, or - for standard output", ctx, param)
+    return None if value in (None, "-") else Path(value)
+
+
+@click.command(short_help="Write the archive's lines of callbacks as JSON Lines.")
 @filter_options
-@click.option("--limit", type=click.IntRange(1))
+@click.option("--limit", type=LIMIT, help="At most so many.")
 @click.option("--latest", is_flag=True, help="Only the newest of each key.")
 @click.option(
     "--to",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file instead of stdout; it is there when it is whole.",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    callback=_named,
+    help="A file instead of stdout (-); it is there when it is whole.",
 )
 def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> int:
     """Write the archive's lines of callbacks as JSON Lines, as they are, secrets included.
@@ -46,6 +62,7 @@ def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> in
     settings = load()
     filters = filters_of(given)
     store = store_of(settings)
+    check_archive(store)
     waiting = {callback.columns["delivery_id"] for callback in in_spool(settings, filters)}
     catalog = synced(settings, store, filters)
     found = catalog.find(filters, order="object", limit=limit, latest=latest)
@@ -53,9 +70,11 @@ def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> in
         lost = _write(file, store, found, waiting)
         file.flush()
     if waiting:
-        click.echo(f"receiver: {len(waiting)} more wait in this machine's spool", err=True)
+        wait = "waits" if len(waiting) == 1 else "wait"
+        complain(f"{len(waiting)} more {wait} in this machine's spool")
     if lost:
-        click.echo(f"receiver: {lost} lines are lost; `receiver verify` says more", err=True)
+        are = "is" if lost == 1 else "are"
+        complain(f"{counted(lost, 'line')} {are} lost; `receiver verify` says more")
     return int(bool(lost))
 
 
@@ -95,7 +114,7 @@ def _write(file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[st
 def _opened(to: Path | None) -> Iterator[BinaryIO]:
     """Open what is written to; a file gets its name when it is whole, and only then."""
     if to is None:
-        yield sys.stdout.buffer
+        yield binary_stdout()
         return
     try:
         if to.exists() and not to.is_file():

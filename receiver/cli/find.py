@@ -3,6 +3,7 @@
 import heapq
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,13 +13,14 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from receiver import clock, config, log, search
 from receiver.catalog import Catalog
 from receiver.cli.masking import Mask
-from receiver.cli.moment import Moment, as_datetime
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.moment import Moment, as_datetime, check_period
+from receiver.cli.output import complain, output_option, print_rows
+from receiver.errors import SettingsError
 from receiver.filters import Filters
 from receiver.providers import PROVIDERS
 from receiver.service.parts import store_of
 from receiver.service.reconciling import catalog_of
-from receiver.store import Store
+from receiver.store import DirectoryStore, Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +29,13 @@ _COLUMNS = (
     *("body_bytes", "where", "delivery_id"),
 )
 _DAY_US = 86_400_000_000
+# More than an archive has, and no more than SQLite can count.
+LIMIT = click.IntRange(1, 10**15)
+# What comes through the providers' entrances, and what a sweep fetches in its place.
+_KINDS = (
+    *dict.fromkeys(way.kind for provider in PROVIDERS.values() for way in provider.entrances),
+    "result",
+)
 
 
 def filter_options(command: F) -> F:
@@ -36,13 +45,17 @@ def filter_options(command: F) -> F:
             "--since", type=Moment(), help="From here on: RFC 3339, a date, or an age (2h)."
         ),
         click.option("--until", type=Moment(), help="Before this; UTC where no zone is given."),
-        click.option("--provider", type=click.Choice(list(PROVIDERS))),
-        click.option("--kind"),
-        click.option("--origin", type=click.Choice(["callback", "sweep", "audit", "collect"])),
-        click.option("--task-id"),
-        click.option("--tag"),
-        click.option("--key"),
-        click.option("--status"),
+        click.option("--provider", type=click.Choice(list(PROVIDERS)), help="Whose they are."),
+        click.option("--kind", type=click.Choice(_KINDS), help="What sort of callback."),
+        click.option(
+            "--origin",
+            type=click.Choice(["callback", "sweep", "audit", "collect"]),
+            help="How they came.",
+        ),
+        click.option("--task-id", help="The provider's id of the task."),
+        click.option("--tag", help="The tag that the task was posted with."),
+        click.option("--key", help="What all deliveries of one callback share."),
+        click.option("--status", help="The provider's word for how the task ended."),
         click.option("--invalid", help="A reason; '*' for any, '' for none."),
     )
     for option in reversed(options):
@@ -53,6 +66,7 @@ def filter_options(command: F) -> F:
 def filters_of(given: dict[str, Any]) -> Filters:
     """Return the filters of a command's options."""
     since, until = given.pop("since"), given.pop("until")
+    check_period(since, until)
     return Filters(
         since_us=None if since is None else since.us,
         until_us=None if until is None else until.us,
@@ -82,6 +96,15 @@ def synced(settings: config.Settings, store: Store, filters: Filters) -> Catalog
     return catalog
 
 
+def check_archive(store: Store) -> None:
+    """Make sure that there is an archive to look into, which nobody may have begun yet.
+
+    A bucket tells by itself.  Raises `SettingsError`.
+    """
+    if isinstance(store, DirectoryStore) and not Path(store.url).is_dir():
+        raise SettingsError(f"there is no archive at {store.url} (RECEIVER_ARCHIVE)")
+
+
 def in_spool(settings: config.Settings, filters: Filters) -> Iterator[search.Callback]:
     """Yield what passes of this machine's spool, if it has one."""
     if not settings.spool.is_dir():
@@ -100,9 +123,9 @@ def load() -> config.Settings:
     return settings
 
 
-@click.command()
+@click.command(short_help="Find callbacks in the archive and in this machine's spool.")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=LIMIT, default=100, show_default=True, help="At most so many.")
 @output_option
 def find(limit: int, output: str, **given: Any) -> int:
     """Find callbacks in the archive and in this machine's spool, the newest first.
@@ -120,14 +143,16 @@ def find(limit: int, output: str, **given: Any) -> int:
     # The spool first: what is shipped between the two looks is seen twice, not never.
     waiting = (callback.row() for callback in in_spool(settings, filters))
     rows = {row["delivery_id"]: row for row in heapq.nlargest(limit + 1, waiting, key=_age)}
+    if not rows:
+        check_archive(store)
     for entry in synced(settings, store, filters).find(filters, order="newest", limit=limit + 1):
         rows[entry.delivery_id] = search.archived_row(entry)
     newest = sorted(rows.values(), key=_age, reverse=True)
     _print(newest[:limit], output=output, mask=Mask(settings))
     if not rows:
-        click.echo("receiver: nothing found", err=True)
+        complain("nothing found")
     elif len(newest) > limit:
-        click.echo(f"receiver: these are the newest {limit}; --limit shows more", err=True)
+        complain(f"these are the newest {limit}; --limit shows more")
     return int(not rows)
 
 

@@ -1,6 +1,7 @@
 """`receiver forward`."""
 
 import asyncio
+import io
 import signal
 import sys
 from typing import Any
@@ -21,7 +22,7 @@ from receiver.service.parts import store_of
 _SHOW_SECONDS = 1.0
 
 
-@click.command()
+@click.command(short_help="Send callbacks to a URL as they reach the archive.")
 @click.option("--to", "url", metavar="URL", help="Where to send them; RECEIVER_FORWARD_URL if not.")
 @click.option(
     "--since", type=Moment(), help="Where a new name begins: RFC 3339, a date, or an age; now."
@@ -72,13 +73,15 @@ def forward(
         rate=rate,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        interrupted = runner.run(_forward(settings, forwarding))
-    click.echo(_said(forwarding.status()), err=True)
+        interrupted, status = runner.run(_forward(settings, forwarding))
+    click.echo(_said(status), err=True)
     return 130 if interrupted else 0
 
 
-async def _forward(settings: config.Settings, forwarding: Forwarding) -> bool:
-    """Forward until a signal comes; say whether it was Ctrl-C."""
+async def _forward(
+    settings: config.Settings, forwarding: Forwarding
+) -> tuple[bool, dict[str, Any]]:
+    """Forward until a signal comes; return whether it was Ctrl-C, and how far it was then."""
     stop = asyncio.Event()
     signals: list[signal.Signals] = []
 
@@ -99,10 +102,14 @@ async def _forward(settings: config.Settings, forwarding: Forwarding) -> bool:
     )
     showing = asyncio.create_task(_show(forwarding))
     await stop.wait()
+    status = forwarding.status()
     showing.cancel()
     repeating.cancel()
     await asyncio.wait((repeating, showing))
-    return signals[0] is signal.SIGINT
+    # What was under way then has come to its end.
+    counts = forwarding.status()
+    status |= {name: counts[name] for name in ("confirmed", "failed")}
+    return signals[0] is signal.SIGINT, status
 
 
 async def _show(forwarding: Forwarding) -> None:
@@ -110,10 +117,21 @@ async def _show(forwarding: Forwarding) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         return
-    with console.status("") as line:
+    with console.status("") as line, log.redirected(_Above(console)):
         while True:
             line.update(_said(forwarding.status()))
             await asyncio.sleep(_SHOW_SECONDS)
+
+
+class _Above(io.TextIOBase):
+    """Takes what is to stand above the line on a terminal, which stays the last one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, text: str, /) -> int:
+        self._console.print(text, end="", soft_wrap=True, markup=False, highlight=False)
+        return len(text)
 
 
 def _said(status: dict[str, Any]) -> str:

@@ -29,9 +29,21 @@ class Moment(click.ParamType[Instant]):
         if isinstance(value, Instant):
             return value
         try:
-            return Instant(read_moment(str(value), now=datetime.now(UTC)), str(value))
+            return Instant(read_moment(str(value), now=_now(ctx)), str(value))
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
+
+
+def _now(ctx: click.Context | None) -> datetime:
+    """Return the time of the command: ages are counted from one moment."""
+    now = datetime.now(UTC)
+    return now if ctx is None else ctx.meta.setdefault("receiver.now", now)
+
+
+def check_period(since: Instant | None, until: Instant | None) -> None:
+    """Make sure that a period has a length.  Raises `click.UsageError` if it has none."""
+    if since is not None and until is not None and since.us >= until.us:
+        raise click.UsageError(f"--since {since.text} is not before --until {until.text}")
 
 
 def as_datetime(microseconds: int) -> datetime:

@@ -1,17 +1,18 @@
 """How commands print: a table for people, JSON Lines for programs."""
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
 
 from receiver.cli.masking import json_text, one_line
+from receiver.errors import ReceiverError
 
-# Off a terminal no line is wrapped: what reads it wants whole lines.
-_WIDTH_ELSEWHERE = 10_000
+_BETWEEN = "  "
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,6 +27,23 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def plain() -> bool:
+    """Say whether the terminal is to see no colours (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def binary_stdout() -> BinaryIO:
+    """Return what takes bytes as they are.  Raises `ReceiverError` where nothing does."""
+    if sys.__stdout__ is None:
+        raise ReceiverError("cannot write standard output: it is closed")
+    return sys.stdout.buffer
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what is counted, which takes an s if it is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def print_json(row: Mapping[str, Any]) -> None:
     """Print one object as one line."""
     click.echo(json_text(orjson.dumps(dict(row), default=str)))
@@ -37,18 +55,25 @@ def complain(text: str) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], *, output: str, columns: Sequence[str]) -> None:
-    """Print rows as they are wanted."""
+    """Print rows as they are wanted.
+
+    A table is as wide as what it shows, on any terminal: what is printed here is copied from here.
+    """
     if output == "json":
         for row in rows:
             print_json(row)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        # Folded, not cut: what is printed here is copied from here.
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if row[name] is None else one_line(str(row[name])) for name in columns))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_WIDTH_ELSEWHERE)
-    console.print(table)
+    header = [name.replace("_", " ") for name in columns]
+    table = [["" if row[c] is None else one_line(str(row[c])) for c in columns] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(header, *table, strict=True)]
+    click.secho(_line(header, widths), bold=True)
+    for cells in table:
+        click.echo(_line(cells, widths))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    # Padded to cells of a terminal, of which some characters take two.
+    padded = (
+        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
+    )
+    return _BETWEEN.join(padded).rstrip()

@@ -26,7 +26,13 @@ def outscraper() -> None:
 
 
 @outscraper.command("tasks")
-@click.option("--most", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--most",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
 @click.option("--tag", help="Only tasks with this tag.")
 @output_option
 def tasks(most: int, tag: str | None, output: str) -> None:
@@ -53,28 +59,37 @@ def _outscraper_command(
     *,
     asks: str | None = None,
 ) -> None:
-    @outscraper.command(name, help=f"{help_text}\n\n\b\nExamples:\n  receiver outscraper {name} ID")
     @click.argument("task_id", metavar="ID")
-    @yes_option
-    def command(task_id: str, yes: bool) -> None:
+    def command(task_id: str, yes: bool = False) -> None:
         settings = load_settings()
         if asks is not None:
-            confirm(f"{asks} {task_id}", yes=yes)
+            confirm(asks.format(task_id=task_id), yes=yes)
         reply = hold(settings, "outscraper", conversation(task_id))
         answer = orjson.loads(reply.content)
         show(settings, answer if isinstance(answer, dict) else {"answer": answer})
 
+    if asks is not None:
+        command = yes_option(command)
+    help_text = f"{help_text}\n\n\b\nExamples:\n  receiver outscraper {name} ID"
+    outscraper.command(name, help=help_text)(command)
+
 
 _outscraper_command("task", outscraper_api.task, "Print one task.")
 _outscraper_command(
-    "restart", outscraper_api.restart, "Run a task again; it costs again.", asks="run again"
+    "restart",
+    outscraper_api.restart,
+    "Run a task again; it costs again.",
+    asks="runs {task_id} again, which costs again",
 )
 _outscraper_command(
-    "terminate", outscraper_api.terminate, "Remove a task.", asks="remove for good the task"
+    "terminate",
+    outscraper_api.terminate,
+    "Remove a task.",
+    asks="removes the task {task_id} for good",
 )
 
 
-@outscraper.command("request")
+@outscraper.command("request", short_help="Print a request's result.")
 @click.argument("request_id", metavar="ID")
 def request(request_id: str) -> int:
     """Print a request's result; it is kept for four hours, then says Pending again.
@@ -92,7 +107,9 @@ def request(request_id: str) -> int:
     return int(fetched.status != "Success")
 
 
-@outscraper.command("webhook-calls")
+@outscraper.command(
+    "webhook-calls", short_help="List the failed webhook calls of the last 24 hours."
+)
 @output_option
 def webhook_calls(output: str) -> None:
     """List the failed webhook calls of the last 24 hours; the API gives no ids.

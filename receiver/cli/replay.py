@@ -14,9 +14,9 @@ import uvloop
 from receiver import config
 from receiver.catalog import Catalog
 from receiver.cli.asking import confirm, load_settings, yes_option
-from receiver.cli.find import filter_options, load, synced
-from receiver.cli.output import output_option, print_json, print_rows
-from receiver.cli.selecting import Asked, begin, selected
+from receiver.cli.find import LIMIT, check_archive, filter_options, load, synced
+from receiver.cli.output import complain, output_option, print_json, print_rows
+from receiver.cli.selecting import Asked, begin, lacking, selected
 from receiver.cli.sending import SendingBar, send_options
 from receiver.filters import Filters, Shard, read_shard
 from receiver.replay import Form, Job, Selection, Sender, Summary, job, replay
@@ -46,11 +46,11 @@ class _Part(click.ParamType[Shard]):
             self.fail(str(exc), param, ctx)
 
 
-@click.command("replay")
+@click.command("replay", short_help="Send archived callbacks to a URL, as they came.")
 @click.argument("ids", nargs=-1, metavar="[ID]…")
 @click.option("--to", "url", required=True, metavar="URL", help="Where to send them.")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many, in the order given.")
+@click.option("--limit", type=LIMIT, help="At most so many, in the order given.")
 @click.option("--latest", is_flag=True, help="Only the newest of each key.")
 @click.option(
     "--order",
@@ -61,7 +61,13 @@ class _Part(click.ParamType[Shard]):
 )
 @click.option("--shard", type=_Part(), help="Only this part of the keys: I/N, with I from 0.")
 @send_options
-@click.option("--attempts", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Give up a callback after so many.",
+)
 @click.option("--job", "job_name", metavar="NAME", help="Keep outcomes in a file, and resume it.")
 @click.option("--failed-of", metavar="NAME", help="Send what failed in this job.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
@@ -83,6 +89,7 @@ def command(
     which it is, and sign it if RECEIVER_REPLAY_SECRET is set.  The URL may hold {provider}, {kind}
     and {path}.  Callbacks of one task are sent one after the other.  Asks before it sends more
     than 1000.  With --job, what was confirmed is not sent again: run the same command once more.
+    Exit status 1 if one failed, an id is not in the archive, or nothing is found.
 
     \b
     Examples:
@@ -96,6 +103,7 @@ def command(
     sending = {name: given.pop(name) for name in ("rate", "concurrency", "gzip", "attempts")}
     form = Form(url, gzip=sending["gzip"])
     store = store_of(settings)
+    check_archive(store)
     asked = Asked(url=url, ids=ids, failed_of=failed_of, given=given)
     with ExitStack() as stack:
         opened = None
@@ -107,15 +115,21 @@ def command(
         selection = selected(asked, settings.jobs, opened)
         catalog = synced(settings, store, Filters(since_us=selection.since_us))
         plan = _plan(selection, catalog, opened, sending)
+        found = plan["callbacks"] + plan["confirmed_before"]
+        lacks = lacking(selection, catalog, found=found)
+        if lacks:
+            complain(lacks)
         if dry_run:
             print_rows([{**plan, "target": form.origin}], output=output, columns=(*plan, "target"))
-            return 0
+            return int(bool(lacks))
+        if lacks and not found:
+            return 1
         if plan["callbacks"] > ASK_ABOVE:
-            confirm(f"send {plan['callbacks']} callbacks to {form.origin}", yes=yes)
+            confirm(f"sends {plan['callbacks']} callbacks to {form.origin}", yes=yes)
         if opened is not None:
             begin(asked, selection, opened)
         run = functools.partial(_send, settings, store, catalog, selection, form, sending, opened)
-        return _print_outcome(run, plan["callbacks"], output)
+        return max(int(bool(lacks)), _print_outcome(run, plan["callbacks"], output))
 
 
 def _plan(

@@ -10,6 +10,7 @@ import click
 import orjson
 
 from receiver import clock
+from receiver.catalog import Catalog
 from receiver.cli.find import filters_of
 from receiver.errors import SettingsError
 from receiver.filters import Shard
@@ -17,6 +18,8 @@ from receiver.replay import Job, Selection, job
 
 # What stands for no ids at all: nothing failed.
 _NONE = "none"
+# Absent ids that are named; the others are counted.
+_NAMED_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,20 @@ def selected(asked: Asked, jobs: Path, opened: Job | None) -> Selection:
         now_us = clock.now_us()
         filters = replace(filters, until_us=min(filters.until_us or now_us, now_us))
     return Selection(ids=asked.ids, filters=filters, **rest)
+
+
+def lacking(selection: Selection, catalog: Catalog, *, found: int) -> str:
+    """Say what was asked for and is not there; of a part of the keys, that can be right."""
+    if selection.ids == (_NONE,):
+        return ""
+    if not selection.ids:
+        there = found or replace(selection, shard=None).size(catalog).callbacks
+        return "" if there else "nothing found"
+    absent = selection.absent(catalog)
+    if not absent:
+        return ""
+    more = f" and {len(absent) - _NAMED_MAX} more" if len(absent) > _NAMED_MAX else ""
+    return f"not in the archive: {', '.join(absent[:_NAMED_MAX])}{more}"
 
 
 def begin(asked: Asked, selection: Selection, opened: Job) -> None:

@@ -31,7 +31,13 @@ def send_options(command: F) -> F:
     """Add how to send."""
     options = (
         click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most, a second."),
-        click.option("--concurrency", type=click.IntRange(1, 1024), default=16, show_default=True),
+        click.option(
+            "--concurrency",
+            type=click.IntRange(1, 1024),
+            default=16,
+            show_default=True,
+            help="So many at once.",
+        ),
         click.option("--gzip", is_flag=True, help="Send as gzip what came as gzip."),
     )
     for option in reversed(options):

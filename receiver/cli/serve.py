@@ -1,6 +1,7 @@
 """`receiver serve`."""
 
 import socket
+import sys
 
 import click
 
@@ -9,7 +10,7 @@ from receiver.cli.masking import Mask
 from receiver.errors import ReceiverError
 
 
-@click.command()
+@click.command(short_help="Take callbacks and ship them to the archive, until stopped.")
 @click.option("--host", help="Address to listen on (RECEIVER_HOST).")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one (RECEIVER_PORT).")
 @click.option("--workers", type=int, help="Server processes (RECEIVER_WORKERS).")
@@ -23,6 +24,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> int:
           receiver serve --host 0.0.0.0 --workers 4
     """
     settings = config.load(host=host, port=port, workers=workers)
+    sys.stdout = log.lasting(sys.stdout)
     log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
     from receiver.service import parent
 
@@ -36,6 +38,7 @@ def server_process(listener: int, channel: int) -> None:
     """Be one of the server processes of `serve`, on sockets inherited from it."""
     to_parent = socket.socket(fileno=channel)
     settings = config.restore(_first_line(to_parent))
+    sys.stdout = log.lasting(sys.stdout)
     log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
     from receiver.service import server
 

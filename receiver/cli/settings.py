@@ -1,23 +1,24 @@
 """`receiver urls`, `receiver config` and `receiver check`."""
 
+import difflib
 import os
 import time
 from collections.abc import Iterator
 
 import click
-from pydantic import SecretStr
 
 from receiver import config, disk, spool
 from receiver.cli.asking import masked
 from receiver.cli.output import output_option, print_rows
 from receiver.errors import ReceiverError, SettingsError
-from receiver.providers import PROVIDERS
+from receiver.providers import PROVIDERS, dataforseo_api
 from receiver.replay import Form
 from receiver.service import forwarding, parts, reconciling
 from receiver.store import Check
+from receiver.values import shown
 
 
-@click.command()
+@click.command(short_help="Print the URLs to register with each provider.")
 @click.option("--new-token", is_flag=True, help="Print a fresh token and nothing else.")
 @output_option
 def urls(new_token: bool, output: str) -> None:
@@ -33,9 +34,12 @@ def urls(new_token: bool, output: str) -> None:
     if new_token:
         click.echo(parts.new_token())
         return
-    settings = config.load()
-    columns = ("provider", "parameter", "method", "url")
-    print_rows(parts.urls_of(settings), output=output, columns=columns)
+    found = parts.urls_of(config.load())
+    if output == "json":
+        print_rows(found, output=output, columns=())
+        return
+    for url in found:
+        click.echo(f"{url['provider']:<11} {url['parameter']:<13} {url['url']}")
 
 
 @click.command("config")
@@ -48,19 +52,21 @@ def show_config(output: str) -> None:
       receiver config
       receiver config --output json
     """
-    settings = config.load()
+    settings = config.load_known()
     rows = [
         {
             "variable": config.variable(name),
-            "value": _show(getattr(settings, name)),
+            "value": _tokens(settings) if name == "tokens" else shown(getattr(settings, name)),
             "meaning": field.description,
         }
         for name, field in config.Settings.model_fields.items()
     ]
     print_rows(rows, output=output, columns=("variable", "value", "meaning"))
+    # After the list, which helps to find the right name.
+    config.refuse_unknown()
 
 
-@click.command()
+@click.command(short_help="Try out what the receiver needs, and say how to mend it.")
 @output_option
 def check(output: str) -> int:
     """Try out what the receiver needs, one line each, and say how to mend what fails.
@@ -75,9 +81,9 @@ def check(output: str) -> int:
     rows = [
         {
             "check": check.name,
-            "result": "ok" if check.good else "FAILED",
+            "result": _result(check),
             "detail": check.detail,
-            "mend": "" if check.good else check.mend,
+            "mend": check.mend,
         }
         for check in checks
     ]
@@ -93,11 +99,16 @@ def check(output: str) -> int:
 
 def _checks(settings: config.Settings) -> Iterator[Check]:
     yield Check("settings", True, "read")
-    yield _check_tokens(settings)
-    yield (spooling := _check_spool(settings))
+    spooling = _check_spool(settings)
+    if not spooling.good and not settings.tokens and parts.is_loopback(settings.host):
+        yield Check("tokens", True, "not looked at: the spool would hold one", skipped=True)
+    else:
+        yield _check_tokens(settings)
+    yield spooling
     if spooling.good:
         yield _check_disk(settings)
     yield _check_clock()
+    yield from _check_families(settings)
     yield from _check_sources(settings)
     yield from _check_sending(settings)
     yield from parts.store_of(settings).checks()
@@ -118,6 +129,19 @@ def _check_sources(settings: config.Settings) -> Iterator[Check]:
         yield Check("sources", True, f"{mode}: {count} addresses or networks")
 
 
+def _check_families(settings: config.Settings) -> Iterator[Check]:
+    """Look for lists that are none that were known when this was written: there may be new ones."""
+    for provider in ("dataforseo", "dataforapps"):
+        families: tuple[str, ...] = getattr(settings, f"{provider}_families")
+        unknown = [name for name in families if name.partition("/")[0] not in dataforseo_api.APIS]
+        if unknown:
+            meant = difflib.get_close_matches(unknown[0], dataforseo_api.APIS, n=1)
+            guess = f"; did you mean {meant[0]}?" if meant else ""
+            detail = f"{', '.join(unknown)}: not known to have a list of finished tasks{guess}"
+            mend = f"look at RECEIVER_{provider.upper()}_FAMILIES"
+            yield Check(f"{provider} families", True, detail, mend)
+
+
 def _check_sending(settings: config.Settings) -> Iterator[Check]:
     """Look at where and how `forward` and `replay` send; nothing is sent."""
     try:
@@ -136,7 +160,7 @@ def _check_tokens(settings: config.Settings) -> Check:
     try:
         tokens = parts.tokens_of(settings)
     except ReceiverError as exc:
-        return Check("tokens", False, str(exc), "set RECEIVER_TOKENS", refused=True)
+        return Check("tokens", False, exc.detail, exc.mend, refused=True)
     if min(map(len, tokens)) < 16:
         mend = "`receiver urls --new-token` makes a better one; both can be valid for a while"
         return Check("tokens", False, "a token is shorter than 16 characters", mend)
@@ -152,8 +176,11 @@ def _check_spool(settings: config.Settings) -> Check:
         disk.write_durably(path, bytes(4096))
         path.unlink()
         seconds = time.perf_counter() - began
-    except (OSError, ReceiverError) as exc:
-        return Check("spool", False, str(exc), mend, refused=True)
+    except ReceiverError as exc:
+        return Check("spool", False, exc.detail, mend, refused=True)
+    except OSError as exc:
+        detail = f"cannot write {settings.spool}: {exc.strerror}"
+        return Check("spool", False, detail, mend, refused=True)
     return Check("spool", True, f"{root} takes a file and syncs it in {seconds * 1000:.1f} ms")
 
 
@@ -176,9 +203,19 @@ def _check_clock() -> Check:
     return Check("clock", True, "plausible")
 
 
-def _show(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return "***"
-    if isinstance(value, tuple):
-        return ",".join(_show(part) for part in value)
-    return "" if value is None else str(value)
+def _result(check: Check) -> str:
+    if check.skipped:
+        return "skipped"
+    if not check.good:
+        return "FAILED"
+    return "warning" if check.mend else "ok"
+
+
+def _tokens(settings: config.Settings) -> str:
+    """Show the tokens, also the one that was made because none are set."""
+    made = parts.made_token(settings)
+    try:
+        in_force = not settings.tokens and made.exists()
+    except OSError:
+        in_force = False  # not for this user
+    return f"*** (made, in {made})" if in_force else shown(settings.tokens)

@@ -6,14 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from receiver import config, log
 from receiver import spool as spools
 from receiver.cli.masking import Mask
-from receiver.cli.output import output_option
+from receiver.cli.output import complain, counted, output_option, print_json
 from receiver.errors import StoreError
 from receiver.service.parts import shipper_of, store_of
 from receiver.shipper import Shipped
@@ -34,12 +33,24 @@ def ship(spool: Path | None, output: str) -> int:
     log.configure(
         form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
     )
-    return _ship(settings, output)
+    _check_spool(settings)
+    total = _ship(settings)
+    if output == "json":
+        print_json(asdict(total))
+    else:
+        click.echo(_said(total))
+    return int(bool(total.failed))
 
 
-@click.command()
+@click.command(short_help="Empty a spool whose receiver is gone.")
 @click.option("--spool", type=click.Path(path_type=Path), help="Spool directory (RECEIVER_SPOOL).")
-@click.option("--wait", type=float, default=0.0, help="Seconds to go on while the archive is away.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Seconds to go on while the archive is away.",
+)
 @output_option
 def drain(spool: Path | None, wait: float, output: str) -> int:
     """Empty a spool whose receiver is gone, and say whether it is empty.
@@ -56,29 +67,45 @@ def drain(spool: Path | None, wait: float, output: str) -> int:
     log.configure(
         form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
     )
+    _check_spool(settings)
+    total = _ship_until(settings, until=time.monotonic() + wait)
+    left = sum(found.bytes > 0 for found in spools.files(settings.spool))
+    if output == "json":
+        print_json({**asdict(total), "left": left})
+    else:
+        is_left = f"{counted(left, 'segment')} left" if left else "the spool is empty"
+        click.echo(f"{_said(total)}; {is_left}")
+    if left:
+        complain(f"{counted(left, 'segment')} {'is' if left == 1 else 'are'} not drained")
+    return int(bool(left or total.failed))
+
+
+def _check_spool(settings: config.Settings) -> None:
     if not settings.spool.is_dir():
         raise click.UsageError(f"there is no spool at {settings.spool}")
-    until = time.monotonic() + wait
-    status = _ship_until(settings, output, until=until)
-    left = [found for found in spools.files(settings.spool) if found.bytes]
-    if left:
-        click.echo(f"receiver: {len(left)} segments are not drained", err=True)
-        return 1
-    return status
 
 
-def _ship_until(settings: config.Settings, output: str, *, until: float) -> int:
+def _said(total: Shipped) -> str:
+    callbacks, segments = counted(total.records, "callback"), counted(total.segments, "segment")
+    damaged, failed = counted(total.quarantined, "damaged part"), counted(total.failed, "segment")
+    return (
+        f"shipped {callbacks} in {segments}, {counted(total.bytes, 'byte')}; "
+        f"{damaged} quarantined, {failed} failed"
+    )
+
+
+def _ship_until(settings: config.Settings, *, until: float) -> Shipped:
     while True:
         try:
-            return _ship(settings, output)
+            return _ship(settings)
         except StoreError as exc:
             if time.monotonic() >= until:
                 raise
-            click.echo(f"receiver: {exc}; trying again", err=True)
+            complain(f"{exc}; trying again")
             time.sleep(min(10.0, max(0.0, until - time.monotonic())))
 
 
-def _ship(settings: config.Settings, output: str) -> int:
+def _ship(settings: config.Settings) -> Shipped:
     shipper = shipper_of(settings, store_of(settings))
     ready = sum(found.ready and found.bytes > 0 for found in spools.files(settings.spool))
     with Progress(
@@ -94,12 +121,4 @@ def _ship(settings: config.Settings, output: str) -> int:
         def shipped(_: str, done: Shipped) -> None:
             progress.advance(task, done.segments)
 
-        total = shipper.ship(settings.spool, shipped=shipped)
-    if output == "json":
-        click.echo(orjson.dumps(asdict(total)).decode())
-    else:
-        click.echo(
-            f"shipped {total.records} callbacks in {total.segments} segments, {total.bytes} bytes; "
-            f"{total.quarantined} damaged parts quarantined, {total.failed} segments failed"
-        )
-    return 1 if total.failed else 0
+        return shipper.ship(settings.spool, shipped=shipped)

@@ -1,5 +1,6 @@
 """`receiver show`."""
 
+import base64
 import re
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from receiver import clock, config, search
-from receiver.cli.find import in_spool, load, synced
+from receiver.cli.find import check_archive, in_spool, load, synced
 from receiver.cli.masking import Mask, json_text, one_line, printable
+from receiver.cli.output import binary_stdout, plain
 from receiver.errors import ReceiverError
 from receiver.filters import Filters
 from receiver.search import Callback
@@ -25,6 +27,8 @@ _PRETTY_BYTES = 8 << 20
 _COLOURED_BYTES = 1 << 20
 _BEGINNING_BYTES = 64 << 10
 _HEAD = ("method", "target", "headers")
+# As the archive's lines have it.
+_BEFORE_BODY = "content_type"
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
@@ -49,11 +53,14 @@ def show(identifier: str, raw: bool, output: str) -> None:
       receiver show 01a1ffe2-9af7-7876-bde4-fce4249227b4
       receiver show 08141207-1535-0066-0000-5b1f0c9a7e21 --raw | jq .tasks[0].result
     """
+    if raw and output == "json":
+        raise click.UsageError("give --raw or --output json, not both")
     settings = load()
     callback = _one(settings, store_of(settings), identifier)
     if raw:
+        file = binary_stdout()
         for step in callback.body():
-            sys.stdout.buffer.write(step)
+            file.write(step)
     elif output == "json":
         click.echo(_line(Mask(settings), callback))
     else:
@@ -70,6 +77,7 @@ def _one(settings: config.Settings, store: Store, identifier: str) -> Callback:
         found = _newest(settings, store, within, delivery_id=identifier.lower())
     found = found or _newest(settings, store, Filters(task_id=identifier))
     if found is None:
+        check_archive(store)
         raise ReceiverError(f"{identifier} is neither in the archive nor in this machine's spool")
     return found
 
@@ -97,13 +105,24 @@ def _order(columns: dict[str, Any]) -> tuple[str, str]:
 
 
 def _line(mask: Mask, callback: Callback) -> str:
+    """Return its line of the archive without secrets, and where it is."""
     content = b"".join(callback.body())
-    columns = dict(callback.columns)
-    columns["target"] = mask.text(columns["target"])
-    columns["headers"] = mask.headers(columns["headers"])
-    columns["body"] = mask.text(content.decode()) if callback.is_text else None
-    shown = columns | {"where": callback.where}
-    return json_text(orjson.dumps(shown))
+    shown: dict[str, Any] = {}
+    for name, value in callback.columns.items():
+        shown[name] = value
+        if name == _BEFORE_BODY:
+            shown |= _body(mask, content, is_text=callback.is_text)
+    shown["target"] = mask.text(shown["target"])
+    shown["headers"] = mask.headers(shown["headers"])
+    return json_text(orjson.dumps(shown | {"where": callback.where}))
+
+
+def _body(mask: Mask, content: bytes, *, is_text: bool) -> dict[str, str | None]:
+    if is_text:
+        return {"body": mask.text(content.decode()), "body_base64": None}
+    # Each byte a character, and back.
+    hidden = mask.text(content.decode("latin-1")).encode("latin-1")
+    return {"body": None, "body_base64": base64.b64encode(hidden).decode()}
 
 
 def _print(mask: Mask, callback: Callback) -> None:
@@ -161,7 +180,7 @@ def _beginning(steps: Iterator[bytes]) -> str:
 
 def _print_json(text: str) -> None:
     console = Console()
-    if not console.is_terminal or len(text) > _COLOURED_BYTES:
+    if plain() or not console.is_terminal or len(text) > _COLOURED_BYTES:
         click.echo(text)
         return
     coloured: Text = Syntax("", "json", theme="ansi_dark", background_color="default").highlight(

@@ -1,7 +1,6 @@
 """`receiver spool`: look into a spool."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import click
 
 from receiver import clock, config, envelope, segment
 from receiver import spool as spools
-from receiver.cli.output import output_option, print_json, print_rows
+from receiver.cli.output import binary_stdout, complain, output_option, print_json, print_rows
 
 _STATES = {segment.OPEN: "open", segment.SEALED: "sealed", segment.TORN: "torn"}
 
@@ -40,7 +39,7 @@ def _root(ctx: click.Context) -> Path:
     return root
 
 
-@spool.command("ls")
+@spool.command("ls", short_help="List the segments: state, size, whether ready to ship.")
 @output_option
 @click.pass_context
 def ls(ctx: click.Context, output: str) -> None:
@@ -100,7 +99,7 @@ def _verified(found: spools.Found) -> dict[str, Any]:
     }
 
 
-@spool.command("cat")
+@spool.command("cat", short_help="Print the records of segments, without bodies.")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--raw", metavar="DELIVERY_ID", help="Write this delivery's body, as it came.")
 @click.pass_context
@@ -113,17 +112,25 @@ def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
       receiver spool cat data/spool/0192…/0192…-3.seg
       receiver spool cat --raw 0192… > body
     """
+    for path in paths:
+        if not _is_segment(path):
+            raise click.UsageError(f"{path} is no segment")
     files = paths or tuple(found.path for found in spools.files(_root(ctx)))
     for delivery in _deliveries(files):
         if raw is None:
             print_json(_line(delivery))
         elif delivery.delivery_id == raw:
-            sys.stdout.buffer.write(delivery.body)
+            binary_stdout().write(delivery.body)
             return 0
     if raw is not None:
-        click.echo(f"receiver: {raw} is not in the spool", err=True)
+        complain(f"{raw} is not in the spool")
         return 1
     return 0
+
+
+def _is_segment(path: Path) -> bool:
+    """Say whether a file has a segment's name, without which its records are not known as such."""
+    return path.suffix in segment.SUFFIXES and path.stem.rpartition("-")[2].isdigit()
 
 
 def _deliveries(files: tuple[Path, ...]) -> Iterator[envelope.Envelope]:
@@ -133,7 +140,7 @@ def _deliveries(files: tuple[Path, ...]) -> Iterator[envelope.Envelope]:
                 try:
                     yield envelope.decode(part.head, part.body)
                 except ValueError:
-                    click.echo(f"receiver: {path}: no delivery at {part.offset}", err=True)
+                    complain(f"{path}: no delivery at {part.offset}")
 
 
 def _parts(path: Path) -> Iterator[segment.Record | segment.Damage | segment.Torn]:

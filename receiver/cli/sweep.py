@@ -24,7 +24,7 @@ _COLUMNS = ("provider", "listed", "foreign", "young", "held", "outcomes", "alarm
 _REPAIRS = ("provider", "task_id", "tag", "outcome", "missing_seconds", "why", "how", "detail")
 
 
-@click.command()
+@click.command(short_help="Fetch what the providers finished and the archive lacks.")
 @click.argument("providers", nargs=-1, type=click.Choice(list(PROVIDERS)), metavar="[PROVIDER]…")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched; collect nothing.")
 @output_option
@@ -40,7 +40,7 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
     log.configure(
         form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text
     )
-    chosen = providers or tuple(reconciling.configured(settings))
+    chosen = tuple(dict.fromkeys(providers)) or tuple(reconciling.configured(settings))
     if not chosen:
         raise SettingsError("no provider's API credentials are set; `receiver config` lists them")
     store = store_of(settings)

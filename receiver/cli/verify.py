@@ -15,17 +15,18 @@ from rich.progress import (
 )
 
 from receiver import config, log
+from receiver.cli.find import check_archive
 from receiver.cli.masking import Mask
-from receiver.cli.moment import Instant, Moment, as_datetime
-from receiver.cli.output import output_option, print_json, print_rows
+from receiver.cli.moment import Instant, Moment, as_datetime, check_period
+from receiver.cli.output import counted, output_option, print_json, print_rows
 from receiver.service.parts import store_of
 from receiver.verify import Verified
 from receiver.verify import verify as verify_archive
 
 
-@click.command()
+@click.command(short_help="Prove that the archive holds what its index claims.")
 @click.option("--since", type=Moment(), default="1d", show_default=True, help="From here on.")
-@click.option("--until", type=Moment(), default="0s", help="Before this; now by default.")
+@click.option("--until", type=Moment(), default="0s", show_default="now", help="Before this.")
 @click.option("--quick", is_flag=True, help="Compare sizes and counts without reading callbacks.")
 @output_option
 def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
@@ -38,6 +39,7 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
       receiver verify
       receiver verify --since 2026-11-01 --until 2026-12-01 --quick --output json
     """
+    check_period(since, until)
     settings = config.load()
     log.configure(
         form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
@@ -54,17 +56,24 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
             print_json({"type": "finding", **row})
         summary = {**asdict(found), "findings": len(rows)}
         print_json({"type": "summary", **summary})
-    else:
+    elif rows or found.segments:
         if rows:
             print_rows(rows, output=output, columns=("what", "where", "detail"))
-        amiss = f"{len(rows)} findings" if rows else "nothing amiss"
-        click.echo(
-            f"{found.segments} segments, {found.lines} callbacks, {found.bytes} bytes: {amiss}"
-        )
+        amiss = counted(len(rows), "finding") if rows else "nothing amiss"
+        numbers = (("segment", found.segments), ("callback", found.lines), ("byte", found.bytes))
+        click.echo(f"{', '.join(counted(number, noun) for noun, number in numbers)}: {amiss}")
+    else:
+        click.echo(f"nothing to verify between {_written(since)} and {_written(until)}")
     return int(bool(rows))
 
 
+def _written(instant: Instant) -> str:
+    return as_datetime(instant.us).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _verify(settings: config.Settings, since: Instant, until: Instant, *, quick: bool) -> Verified:
+    store = store_of(settings)
+    check_archive(store)
     with Progress(
         TextColumn("{task.fields[segments]} segments"),
         FileSizeColumn(),
@@ -75,7 +84,7 @@ def _verify(settings: config.Settings, since: Instant, until: Instant, *, quick:
     ) as bar:
         task = bar.add_task("", total=None, segments=0)
         return verify_archive(
-            store_of(settings),
+            store,
             since=as_datetime(since.us),
             until=as_datetime(until.us),
             quick=quick,

@@ -46,6 +46,22 @@ class Recognised:
     invalid: str | None = None
 
 
+# What is wrong with a callback that brings no result: it has no body, or that was cut short, or it
+# is another's, or the provider's own failure.  What inflates too far is not among them, for it is
+# kept whole, as it came; what has no id or was not recognised is found by no task.
+_BRINGS_NOTHING = frozenset({"empty", "no_task", "not_gzip", "not_json", "unknown_kind"})
+
+
+def brings_result(kind: str, invalid: str | None) -> bool:
+    """Say whether a line counts as what it was to bring.
+
+    A postback without a result does not: its task must not be taken for one that is held.  What
+    was fetched always does, for it would be fetched again and again, and be no other; so do
+    pingbacks, which bring nothing else.
+    """
+    return kind != "postback" or invalid not in _BRINGS_NOTHING
+
+
 class Provider(Protocol):
     """One provider's adapter."""
 

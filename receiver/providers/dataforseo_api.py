@@ -17,6 +17,18 @@ from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, Conversation, Reply, Verdict
 
 LIST_MAX = 1000
+# A list that is longer would not fit into memory.
+_PAGES_MAX = 1000
+# Those that have lists of finished tasks, `/v3/{api}/…/tasks_ready`.
+APIS = (
+    "serp",
+    "merchant",
+    "app_data",
+    "business_data",
+    "on_page",
+    "keywords_data",
+    "ai_optimization",
+)
 _TIME = "%Y-%m-%d %H:%M:%S +00:00"
 RESEND_MAX = 100
 FORCE_STOP_MAX = 1000
@@ -49,6 +61,10 @@ class _Head(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _HEAD = msgspec.json.Decoder(_Head)
 _RESULT = re.compile(rb'(?<!\\)"result"\s*:')
+# Where a result stands: a path, or a URL of one of the hosts of the API, of which the path is used.
+_ENDPOINT = re.compile(
+    r"(?:https://(?:api|sandbox)\.(?:dataforseo|dataforapps)\.com/|/)?(v3/[^?#\s]+?)/?"
+)
 # Too many calls a minute; too many at once.
 _BUSY = (40202, 40209)
 
@@ -92,9 +108,22 @@ class Ready:
     endpoints: Mapping[str, str]
 
     def best(self) -> str:
-        """Return the datatype that says most: advanced, regular, the only one, html."""
-        order = ("advanced", "regular", "", "json", "summary", "html")
+        """Return the datatype that says most: advanced, regular, the only one, html, unknown."""
+        order = ("advanced", "regular", "", "json", "summary", "html", *sorted(self.endpoints))
         return next(datatype for datatype in order if datatype in self.endpoints)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyList:
+    """A list of finished tasks; ``strange`` has the tags of the rows that were not understood."""
+
+    tasks: Sequence[Ready]
+    strange: Sequence[str | None]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more than it shows."""
+        return len(self.tasks) + len(self.strange) >= LIST_MAX
 
 
 State = Literal["done", "pending", "lost", "gone", "failed"]
@@ -111,13 +140,21 @@ class Collected:
     wanted: str | None
 
 
-def tasks_ready(family: str) -> Conversation[list[Ready]]:
+def tasks_ready(family: str) -> Conversation[ReadyList]:
     """List at most a thousand finished tasks of a family.
 
     The list has no pages and holds three days (docs.dataforseo.com/v3/serp/tasks_ready).
     """
     reply = yield Call(path=f"/v3/{family}/tasks_ready", family="tasks_ready")
-    return list(filter(None, (_ready(row) for row in _rows(reply))))
+    tasks: list[Ready] = []
+    strange: list[str | None] = []
+    for row in _listed(reply):
+        task = _ready(row, family) if isinstance(row, dict) else None
+        if task is not None:
+            tasks.append(task)
+        else:
+            strange.append(_text(row.get("tag")) if isinstance(row, dict) else None)
+    return ReadyList(tasks=tasks, strange=strange)
 
 
 def task_get(path: str) -> Conversation[Collected]:
@@ -137,20 +174,8 @@ def errors(
 
     Seven days are kept, one by older pages (docs.dataforseo.com/v3/serp/errors).
     """
-    found: list[Mapping[str, Any]] = []
-    while True:
-        query = {
-            "limit": LIST_MAX,
-            "offset": len(found),
-            "filtered_function": function,
-            "datetime_from": since,
-            "datetime_to": until,
-        }
-        reply = yield Call(path=f"/v3/{api}/errors", method="POST", json=[query])
-        rows = _rows(reply)
-        found.extend(rows)
-        if len(rows) < LIST_MAX:
-            return found
+    query = {"filtered_function": function, "datetime_from": since, "datetime_to": until}
+    return (yield from _pages(f"/v3/{api}/errors", query))
 
 
 def id_list(api: str, *, since: str, until: str) -> Conversation[list[Mapping[str, Any]]]:
@@ -158,21 +183,13 @@ def id_list(api: str, *, since: str, until: str) -> Conversation[list[Mapping[st
 
     Unfinished, failed and live ones are among them (docs.dataforseo.com/v3/serp/id_list).
     """
-    found: list[Mapping[str, Any]] = []
-    while True:
-        query = {
-            "limit": LIST_MAX,
-            "offset": len(found),
-            "sort": "asc",
-            "include_metadata": True,
-            "datetime_from": since,
-            "datetime_to": until,
-        }
-        reply = yield Call(path=f"/v3/{api}/id_list", method="POST", json=[query], family="id_list")
-        rows = _rows(reply)
-        found.extend(rows)
-        if len(rows) < LIST_MAX:
-            return found
+    query = {
+        "sort": "asc",
+        "include_metadata": True,
+        "datetime_from": since,
+        "datetime_to": until,
+    }
+    return (yield from _pages(f"/v3/{api}/id_list", query, family="id_list"))
 
 
 def webhook_resend(ids: Sequence[str]) -> Conversation[dict[str, str]]:
@@ -218,6 +235,28 @@ def batches(ids: Iterable[str], most: int) -> Iterator[list[str]]:
     remaining = iter(ids)
     while batch := list(islice(remaining, most)):
         yield batch
+
+
+def _pages(
+    path: str, query: Mapping[str, Any], *, family: str = "general"
+) -> Conversation[list[Mapping[str, Any]]]:
+    """List the rows of all pages.
+
+    A page that has no new row is the last one, too: `offset` may have been ignored.
+    """
+    found: list[Mapping[str, Any]] = []
+    seen: set[int] = set()
+    for _ in range(_PAGES_MAX):
+        page = {"limit": LIST_MAX, "offset": len(found), **query}
+        rows = _rows((yield Call(path=path, method="POST", json=[page], family=family)))
+        known = len(seen)
+        seen.update(hash(repr(row)) for row in rows)
+        if len(seen) == known:
+            return found
+        found.extend(rows)
+        if len(rows) < LIST_MAX:
+            return found
+    raise ProviderError(f"{path} has more than {_PAGES_MAX} pages; ask for a shorter time")
 
 
 def _each(path: str, ids: Sequence[str], *, most: int) -> Conversation[dict[str, str]]:
@@ -266,8 +305,13 @@ def _envelope(reply: Reply) -> _Envelope:
 
 
 def _rows(reply: Reply) -> list[Mapping[str, Any]]:
-    """Return the result rows of all tasks; null means none."""
-    rows: list[Mapping[str, Any]] = []
+    """Return the result rows of all tasks that are objects."""
+    return [row for row in _listed(reply) if isinstance(row, dict)]
+
+
+def _listed(reply: Reply) -> list[Any]:
+    """Return the results of all tasks; null means none."""
+    rows: list[Any] = []
     for task in _envelope(reply).tasks or ():
         if task.status_code is not None and not 20000 <= task.status_code < 30000:
             raise ProviderError(f"the API answered {task.status_code} {task.status_message or ''}")
@@ -277,33 +321,45 @@ def _rows(reply: Reply) -> list[Mapping[str, Any]]:
             raise ProviderError("the API answered a result that is not JSON") from exc
         if not isinstance(result, list | None):
             raise ProviderError("the API answered a result of an unknown shape")
-        rows.extend(row for row in result or () if isinstance(row, dict))
+        rows.extend(result or ())
     return rows
 
 
-def _ready(row: Mapping[str, Any]) -> Ready | None:
+def _ready(row: Mapping[str, Any], family: str) -> Ready | None:
     task_id = row.get("id")
     if not isinstance(task_id, str) or not task_id:
         return None
     endpoints = {
         name.removeprefix("endpoint").removeprefix("_"): path
-        for name, path in row.items()
-        # Remote text: it must stay on this API and mean this task; a sample of
-        # the docs shows an endpoint with another id.
-        if name.startswith("endpoint") and isinstance(path, str)
-        if path.startswith("/v3/") and path.endswith("/" + task_id) and ".." not in path
+        for name, value in row.items()
+        if name.startswith("endpoint") and (path := _path(value, task_id)) is not None
     }
-    if not any(name.startswith("endpoint") for name in row):
+    if family == "on_page" and not any(name.startswith("endpoint") for name in row):
         endpoints = {"summary": f"/v3/on_page/summary/{task_id}"}
     if not endpoints:
         return None
-    tag, posted = row.get("tag"), row.get("date_posted")
     return Ready(
         task_id=task_id,
-        tag=tag if isinstance(tag, str) and tag else None,
-        posted_at=posted if isinstance(posted, str) else None,
+        tag=_text(row.get("tag")),
+        posted_at=_text(row.get("date_posted")),
         endpoints=endpoints,
     )
+
+
+def _path(value: object, task_id: str) -> str | None:
+    """Return the path that an endpoint means, None for one that must not be used.
+
+    Remote text: it must stay on this API and mean this task; a sample of the docs shows an
+    endpoint with another id.
+    """
+    found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or ".." in found[1] or not found[1].endswith(f"/{task_id}"):
+        return None
+    return f"/{found[1]}"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _first_task(reply: Reply) -> tuple[_Task | None, int, str]:

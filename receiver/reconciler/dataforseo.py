@@ -8,7 +8,7 @@ asked for again by `webhook_resend`.
 import asyncio
 import fnmatch
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,18 +42,14 @@ class DataForSeoSweep:
     # Pieces of URL by which a callback URL is known to be ours.
     own_urls: Sequence[str]
     grace_seconds: float
-    # When each task was last asked for again, kept from sweep to sweep.
+    # When each task was asked for again, in the last hour.
     resent: dict[str, datetime] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
 
     async def __call__(self, session: Session) -> None:
         """Sweep once."""
         earlier = self.memory.order(await session.unfinished(kinds=_RESULTS))
-        try:
-            await session.each(earlier, _Fetch(session), at_once=_AT_ONCE)
-        except ProviderError as exc:
-            # It may be those alone: they must not stop what is new.
-            session.report.alarms.append(f"tasks of earlier sweeps: {exc}")
+        await session.each_of_earlier(earlier, _Fetch(session), at_once=_AT_ONCE)
         grace = await self._grace(session)
         failures = await self._failures(session)
         dealt_with = {task.task_id for task in earlier}
@@ -114,23 +110,29 @@ class DataForSeoSweep:
         while True:
             await session.step()
             ready = await session.caller.hold(api.tasks_ready(family))
-            fresh = [task for task in ready if task.task_id not in tried]
+            fresh = [task for task in ready.tasks if task.task_id not in tried]
             session.report.listed += len(fresh)
-            full = len(ready) >= api.LIST_MAX
-            wanted = await self._select(session, fresh, failures, grace, clear=full)
+            wanted = await self._select(session, fresh, failures, grace, clear=ready.is_full)
             tried |= {task.task_id for task in fresh}
             room = session.tasks_max - len(session.report.repairs)
             wanted = wanted[: max(0, room)]
             await session.remember(wanted)
             await session.each(wanted, _Fetch(session), at_once=_AT_ONCE)
-            if full and not any(self._ours(task) for task in ready):
-                # The list has no pages: what stands behind these thousand cannot be seen.
-                session.report.alarms.append(f"{family}: the list is full and none of it is ours")
-            if not full or not wanted or session.dry_run:
+            if not ready.is_full or not wanted or session.dry_run:
+                session.report.alarms.extend(f"{family}: {it}" for it in self._oddities(ready))
                 return tried
 
-    def _ours(self, task: api.Ready) -> bool:
-        return fnmatch.fnmatchcase(task.tag or "", self.tags)
+    def _oddities(self, ready: api.ReadyList) -> Iterator[str]:
+        """Say what of a list hides tasks from a sweep."""
+        strange = sum(1 for tag in ready.strange if self._ours(tag))
+        if strange:
+            yield f"{strange} rows of tasks_ready were not understood"
+        if ready.is_full and not any(self._ours(task.tag) for task in ready.tasks):
+            # The list has no pages: what stands behind these thousand cannot be seen.
+            yield "the list is full and none of it is ours"
+
+    def _ours(self, tag: str | None) -> bool:
+        return fnmatch.fnmatchcase(tag or "", self.tags)
 
     async def _select(
         self,
@@ -154,7 +156,7 @@ class DataForSeoSweep:
         wanted = []
         for task in ready:
             posted = api.read_time(task.posted_at)
-            if not self._ours(task):
+            if not self._ours(task.tag):
                 report.foreign += 1
             elif task.task_id in self.memory.lost:
                 continue
@@ -177,6 +179,9 @@ class DataForSeoSweep:
     ) -> None:
         """Ask again for failed deliveries that no list has any more."""
         now = datetime.now(UTC)
+        recently = now - _RESEND_AGAIN
+        self.resent = {task_id: at for task_id, at in self.resent.items() if at >= recently}
+        settled = dealt_with | self.memory.lost.keys() | self.resent.keys()
         held = await session.held(failures, kinds=_RESULTS)
         told = await session.held(failures, kinds=("pingback",))
         missing = []
@@ -185,9 +190,7 @@ class DataForSeoSweep:
                 continue
             failed_at = api.read_time(row.get("datetime"))
             waited = failed_at is None or failed_at < now - grace
-            asked = self.resent.get(task_id)
-            again = asked is None or asked < now - _RESEND_AGAIN
-            if waited and again and task_id not in dealt_with | self.memory.lost:
+            if waited and task_id not in settled:
                 missing.append(_missing(task_id, row))
         for batch in api.batches([task.task_id for task in missing], api.RESEND_MAX):
             await session.step()

@@ -32,12 +32,20 @@ class DiffbotSweep:
         """Sweep once."""
         jobs = await session.caller.hold(api.jobs())
         session.report.listed = len(jobs)
-        wanted, bodies = [], {}
+        wanted, bodies, strange = [], {}, []
         for job in jobs:
-            task = await self._select(session, job)
+            try:
+                task = await self._select(session, job)
+            except _Strange as exc:
+                strange.append(str(exc))
+                continue
             if task is not None:
                 wanted.append(task)
                 bodies[id(task)] = orjson.dumps(job)
+        if strange:
+            # Their notifications cannot be told apart from what is held.
+            some = ", ".join(strange[:3])
+            session.report.alarms.append(f"{len(strange)} jobs were not understood, such as {some}")
 
         async def fetch(task: Wanted) -> Repair:
             await asyncio.to_thread(
@@ -53,13 +61,17 @@ class DiffbotSweep:
         await session.each(self.memory.order(wanted)[: session.tasks_max], fetch, at_once=1)
 
     async def _select(self, session: Session, job: dict[str, Any]) -> Wanted | None:
+        """Return what a job lacks.  Raises `_Strange`."""
         report = session.report
         name, url = str(job.get("name") or ""), str(job.get("notifyWebhook") or "")
-        status = (job.get("jobStatus") or {}).get("status")
         if not name or not any(own in url for own in self.own_urls):
             report.foreign += 1
             return None
-        if status not in api.TOLD:
+        status = job.get("jobStatus")
+        code = status.get("status") if isinstance(status, dict) else None
+        if not isinstance(code, int):
+            raise _Strange(f"{name} (jobStatus)")
+        if code not in api.TOLD:
             return None
         completed = job.get("jobCompletionTimeUTC")
         since_us = int(completed) * 1_000_000 if isinstance(completed, int) and completed else None
@@ -68,16 +80,25 @@ class DiffbotSweep:
             report.young += 1
             return None
         key = _key(session.provider, job)
-        if key is None or await asyncio.to_thread(session.catalog.has_key, session.provider, key):
+        if key is None:
+            raise _Strange(name)
+        if await asyncio.to_thread(session.catalog.has_key, session.provider, key):
             report.held += 1
             return None
         sent = "sent, not received" if job.get("sentJobDoneNotification") else "not sent"
         return Wanted(task_id=name, path="/v3/crawl", why=sent, since_us=since_us)
 
 
+class _Strange(Exception):
+    """A job of ours is not as documented; the message names it."""
+
+
 def _key(provider: str, job: dict[str, Any]) -> str | None:
-    """Return the key that the job's own notification has."""
-    body = orjson.dumps(job)
+    """Return the key that the job's own notification has, None if it would have none."""
+    try:
+        body = orjson.dumps(job)
+    except orjson.JSONEncodeError:  # a number beyond all bounds
+        return None
     notification = envelope.Envelope(
         delivery_id="",
         received_at_us=0,

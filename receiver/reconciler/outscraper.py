@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from receiver import clock
+from receiver.errors import ProviderError
 from receiver.providers import outscraper_api as api
 from receiver.providers.conversation import Reply
 from receiver.reconciler.memory import Memory
@@ -37,10 +38,11 @@ class OutscraperSweep:
         """Sweep once."""
         earlier = await session.unfinished(kinds=_RESULTS)
         told = await self._told(session)
+        fetch = self._fetch(session)
         requests = await session.caller.hold(api.finished_requests())
         tasks = await session.caller.hold(api.tasks(most=_TASKS_MAX))
         session.report.listed = len(requests) + len(tasks)
-        wanted = {task.task_id: task for task in earlier}
+        wanted: dict[str, Wanted] = {}
         for request_id in requests:
             wanted.setdefault(request_id, _request(request_id, told.get(request_id)))
         for row in tasks:
@@ -52,14 +54,21 @@ class OutscraperSweep:
                 wanted.setdefault(task_id, _request(task_id, at_us))
         held = await session.held(wanted, kinds=_RESULTS)
         session.report.held = len(held)
+        settled = held | self.memory.lost.keys() | {task.task_id for task in earlier}
         # What was told of longest ago is lost first; what is only listed may be as old as that.
-        settled = held | self.memory.lost
-        missing = self.memory.order(
-            task for task in wanted.values() if task.task_id not in settled
-        )[: session.tasks_max]
-        await session.remember(missing)
-        await session.each(missing, self._fetch(session), at_once=_AT_ONCE)
+        earlier = self.memory.order(earlier)[: session.tasks_max]
+        new = self.memory.order(task for task in wanted.values() if task.task_id not in settled)
+        new = new[: session.tasks_max - len(earlier)]
+        await session.remember(new)
+        await session.each_of_earlier(earlier, fetch, at_once=_AT_ONCE)
+        refusal: ProviderError | None = None
+        try:
+            await session.each(new, fetch, at_once=_AT_ONCE)
+        except ProviderError as exc:
+            refusal = exc  # and the failed webhook calls are worth a look all the same
         await self._alarm(session)
+        if refusal is not None:
+            raise refusal
 
     async def _told(self, session: Session) -> dict[str, int]:
         """Return when the webhooks of the last days came, by the id they named."""

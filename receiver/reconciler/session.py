@@ -1,15 +1,15 @@
 """A sweep from lease to report, whatever the provider."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from receiver import envelope, metrics, segment, spool
+from receiver import metrics
 from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.errors import (
@@ -22,11 +22,11 @@ from receiver.errors import (
     StoreError,
 )
 from receiver.lease import Lease
-from receiver.providers.base import query_of
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair, Report, Summary
 from receiver.reconciler.sink import Sink
 from receiver.reconciler.unfinished import DAYS_BACK, Unfinished, Wanted, is_too_old
+from receiver.reconciler.waiting import Waiting
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,6 @@ class Session:
         self.report = Report(provider=provider, instance=instance, dry_run=dry_run, hide=hide)
         # What a provider says of a delivery that failed can repeat the URL, and with it a token.
         self._hide = hide
-        self._spool_root = spool_root
         self._lease_seconds = lease_seconds
         self._lease = Lease(
             store,
@@ -88,10 +87,9 @@ class Session:
         self._unfinished = Unfinished(store, provider=provider, sweep=self.report.id, hide=hide)
         # The sweep's own, from `run` on.
         self.memory = Memory()
-        # Task and kind of what waits in the spool.
-        self._waiting: set[tuple[str, str]] | None = None
+        self._waiting = Waiting(spool_root, provider)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def leased(self) -> AsyncIterator[None]:
         """Hold the lease.  Raises `LeaseHeld`; a dry run needs none."""
         if self.dry_run:
@@ -127,14 +125,12 @@ class Session:
         since = datetime.now(UTC) - timedelta(days=DAYS_BACK)
         await asyncio.to_thread(self.catalog.sync, since=since)
 
-    async def held(self, task_ids: Iterable[str], *, kinds: Sequence[str]) -> set[str]:
+    async def held(self, task_ids: Collection[str], *, kinds: Sequence[str]) -> set[str]:
         """Return those tasks whose result is in the archive, or in this machine's spool."""
-        wanted = list(task_ids)
         archived = await asyncio.to_thread(
-            self.catalog.archived, self.provider, wanted, kinds=kinds
+            self.catalog.archived, self.provider, task_ids, kinds=kinds
         )
-        waiting = await asyncio.to_thread(self._in_spool, kinds)
-        return archived | (waiting & set(wanted))
+        return archived | await asyncio.to_thread(self._waiting.among, task_ids, kinds)
 
     async def step(self) -> None:
         """Make sure that the next step may be taken.
@@ -147,7 +143,10 @@ class Session:
         await asyncio.to_thread(self.sink.check_room)
 
     async def remember(self, wanted: Sequence[Wanted]) -> None:
-        """Write down what is about to be fetched, before it leaves the provider's list."""
+        """Write down what is about to be fetched, before it leaves the provider's list.
+
+        To be given only what no list has yet.
+        """
         if wanted and not self.dry_run:
             await asyncio.to_thread(self._unfinished.remember, wanted)
 
@@ -156,8 +155,13 @@ class Session:
 
         Lists of which nothing is lacking are removed.
         """
-        lacking: list[Wanted] = []
-        for key in await asyncio.to_thread(self._unfinished.keys):
+        lacking: dict[str, Wanted] = {}
+        keys, foreign = await asyncio.to_thread(self._unfinished.keys)
+        if foreign - self.memory.foreign:
+            some = ", ".join(sorted(foreign)[:3])
+            self.report.alarms.append(f"no lists of what is unfinished, and left alone: {some}")
+        self.memory.foreign = foreign
+        for key in keys:
             try:
                 tasks = await asyncio.to_thread(self._unfinished.read, key)
             except NotFound:
@@ -171,13 +175,13 @@ class Session:
             missing = [task for task in tasks if task.task_id not in held]
             if missing and not is_too_old(key):
                 self._unfinished.take_over(key, missing)
-                lacking.extend(missing)
+                lacking.update((task.task_id, task) for task in missing)
             elif not self.dry_run:
                 for task in missing:
                     self.report.add(self.repair(task, "lost", detail="not fetched in 31 days"))
                 await asyncio.to_thread(self._unfinished.remove, key)
-        waiting = await asyncio.to_thread(self._in_spool, kinds)
-        return [task for task in lacking if task.task_id not in waiting]
+        waiting = await asyncio.to_thread(self._waiting.among, lacking, kinds)
+        return [task for task in lacking.values() if task.task_id not in waiting]
 
     async def forget_lost(self) -> None:
         """Take what is lost for good off the lists of what is unfinished."""
@@ -225,6 +229,19 @@ class Session:
         if stopped is not None:
             raise stopped
 
+    async def each_of_earlier(
+        self, tasks: Sequence[Wanted], fetch: Callable[[Wanted], Awaitable[Repair]], *, at_once: int
+    ) -> None:
+        """Fetch tasks that earlier sweeps left, as `each` does.
+
+        It may be those alone that fail on and on, and they must not stop what is new: that many
+        have failed in a row is an alarm, and no error.
+        """
+        try:
+            await self.each(tasks, fetch, at_once=at_once)
+        except ProviderError as exc:
+            self.report.alarms.append(f"tasks of earlier sweeps: {exc}")
+
     async def _fetched(self, task: Wanted, fetch: Callable[[Wanted], Awaitable[Repair]]) -> Repair:
         if self.dry_run:
             return self.repair(task, "wanted")
@@ -247,17 +264,6 @@ class Session:
             missing_seconds=task.missing_seconds,
             detail=detail and self._hide(detail),
         )
-
-    def _in_spool(self, kinds: Sequence[str]) -> set[str]:
-        """Return the tasks of which this machine's spool holds a callback, by its URL."""
-        if self._waiting is None:
-            deliveries = (envelope.decode(head, b"") for head in _heads(self._spool_root))
-            self._waiting = {
-                (_task_id(delivery), delivery.kind)
-                for delivery in deliveries
-                if delivery.provider == self.provider
-            }
-        return {task_id for task_id, kind in self._waiting if task_id and kind in kinds}
 
 
 class Sweep(Protocol):
@@ -283,7 +289,11 @@ async def run(session: Session, sweep: Sweep) -> Summary:
     async with session.leased(), session.caller:
         try:
             await session.sync()
-            await sweep(session)
+            try:
+                await sweep(session)
+            except ProviderError:
+                await session.forget_lost()  # which has been told
+                raise
             await session.forget_lost()
         except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
             session.report.alarms.append(str(exc))
@@ -297,19 +307,3 @@ async def run(session: Session, sweep: Sweep) -> Summary:
     metrics.last_sweep_seconds.labels(session.provider).set_to_current_time()
     _log.info("swept", extra={**asdict(summary), "alarms": list(summary.alarms)})
     return summary
-
-
-def _heads(root: Path) -> list[bytes]:
-    heads: list[bytes] = []
-    for found in spool.files(root):
-        try:
-            heads.extend(segment.heads(found.path))
-        except FileNotFoundError:
-            continue  # shipped meanwhile, so the archive has it
-    return heads
-
-
-def _task_id(delivery: envelope.Envelope) -> str:
-    if delivery.kind == "result":
-        return delivery.target.rpartition("/")[2]
-    return query_of(delivery.target).get("id", "")

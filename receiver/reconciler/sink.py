@@ -67,6 +67,9 @@ class Sink:
                 if self._due(self._writer):
                     self._writer.seal()
             except OSError as exc:
+                if self._writer is not None and self._writer.lost:
+                    lost, self._writer = self._writer, None
+                    lost.give_up()
                 raise SpoolUnavailable(f"the spool's disk failed: {exc.strerror}") from exc
         return delivery_id
 

@@ -1,5 +1,6 @@
 """What is about to be fetched, written down in the bucket, so that it outlives its sweep."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -12,6 +13,8 @@ from receiver.store import Store
 
 # Results are kept for thirty days at the most, so nothing older can be missing and be had.
 DAYS_BACK = 31
+# The id of a sweep, and a number.
+_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +67,11 @@ class Unfinished:
         told = [replace(task, why=task.why and self._hide(task.why)) for task in wanted]
         self._store.put(key, _content(told))
 
-    def keys(self) -> list[str]:
-        """Return the keys of all lists."""
-        return [found.key for found in self._store.list(self._prefix)]
+    def keys(self) -> tuple[list[str], frozenset[str]]:
+        """Return the keys of all lists, and those of what else lies there."""
+        keys = [found.key for found in self._store.list(self._prefix)]
+        lists = [key for key in keys if _NAME.fullmatch(key.removeprefix(self._prefix))]
+        return lists, frozenset(keys).difference(lists)
 
     def read(self, key: str) -> list[Wanted]:
         """Return the tasks of a list.

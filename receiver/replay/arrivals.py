@@ -1,9 +1,10 @@
 """What has come into the archive: index objects that nobody has dealt with, the oldest first."""
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import date
 
 from receiver import clock
 from receiver.archive.keys import INDEX_SUFFIX
@@ -24,10 +25,18 @@ def hours_around(now_us: int) -> list[str]:
     return [f"index/date={day}/hour={hour}/" for day, hour in hours]
 
 
-def days_between(first: date, last: date) -> list[str]:
-    """Return the prefixes of all days from the first to the last, under which late ones come."""
-    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
-    return [f"index/date={day}/" for day in days]
+def days_of(store: Store) -> list[date]:
+    """Return the days that the index has, sorted."""
+    days = []
+    for folder in store.folders("index/"):
+        with contextlib.suppress(ValueError):  # not ours
+            days.append(day_of(folder))
+    return sorted(days)
+
+
+def prefix_of(day: date) -> str:
+    """Return the prefix of a day, under which late segments come."""
+    return f"index/date={day}/"
 
 
 def new_keys(store: Store, prefixes: Iterable[str], *, known: Callable[[str], bool]) -> list[str]:
@@ -66,5 +75,5 @@ def segment_of(key: str) -> str:
 
 
 def day_of(key: str) -> date:
-    """Return the day of an index object."""
+    """Return the day of an index object, or of a folder of them."""
     return date.fromisoformat(key.partition("date=")[2].partition("/")[0])

@@ -26,17 +26,18 @@ import orjson
 
 from receiver import clock, metrics
 from receiver.archive.reading import Entry
-from receiver.errors import Conflict, LeaseLost, NotFound, StoreError
+from receiver.errors import LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
 from receiver.replay.arrivals import (
     day_of,
-    days_between,
+    days_of,
     hours_around,
     new_keys,
+    prefix_of,
     read_indexes,
     segment_of,
 )
-from receiver.replay.position import Position
+from receiver.replay.position import Position, Stored
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
 from receiver.replay.sending import Outcome, Sender
@@ -65,7 +66,7 @@ class Forwarder:
 
     ``since_us`` is where a forwarder of a new name begins, now by default; the position of one
     that has worked before goes before it.  A segment that comes more than ``late_days`` after its
-    arrival is not forwarded.
+    arrival is not forwarded, if the index has as many later days by then.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Forwarder:
         self._store = store
         self._form = form
         self._sender = sender
-        self._key = f"forwards/{name}/position.json"
+        self._stored = Stored(store, f"forwards/{name}/position.json")
         self._failed_prefix = f"forwards/{name}/failed"
         self._lease = Lease(store, f"forward-{name}", owner=owner, seconds=lease_seconds)
         self._lease_seconds = lease_seconds
@@ -97,10 +98,11 @@ class Forwarder:
         # Changed by the event loop's thread alone; a segment is begun or in the position.
         self._begun: dict[str, _Segment] = {}
         self._position = Position(0)
-        self._etag: str | None = None
         self._unwritten = False
         self._failed: list[dict[str, Any]] = []
         self._looked_late = -LATE_SECONDS
+        # Those of the index, at the last look for late ones.
+        self._days: list[date] = []
         # Whether this is the one that forwards.
         self.active = False
         self.confirmed = 0
@@ -173,12 +175,11 @@ class Forwarder:
 
     def _load(self) -> None:
         try:
-            content, self._etag = self._store.get_with_etag(self._key)
-            self._position = Position.read(content)
+            self._position = self._stored.read()
         except NotFound:
             since_us = self._now_us() if self._since_us is None else self._since_us
-            self._position, self._etag = Position(since_us), None
-            self._write(self._content())
+            self._position = Position(since_us)
+            self._stored.write(self._content())
         self._looked_late = -LATE_SECONDS
 
     async def _save(self) -> None:
@@ -191,7 +192,7 @@ class Forwarder:
                 await self._in_turn(self._store.put, self._failed_key(), _lines(failed))
                 failed = []
             if unwritten:
-                await self._in_turn(self._write, content)
+                await self._in_turn(self._stored.write, content)
                 unwritten = False
         finally:
             self._failed = failed + self._failed
@@ -201,12 +202,6 @@ class Forwarder:
         return self._position.content(
             generation=self._lease.generation, written_at=clock.rfc3339(self._now_us())
         )
-
-    def _write(self, content: bytes) -> None:
-        try:
-            self._etag = self._store.put_if(self._key, content, etag=self._etag)
-        except Conflict as exc:
-            raise LeaseLost(f"somebody else has written {self._key}") from exc
 
     def _failed_key(self) -> str:
         now_us = self._now_us()
@@ -231,19 +226,26 @@ class Forwarder:
             await asyncio.sleep(self._look_seconds)
 
     def _new_keys(self, *, late: bool) -> list[str]:
+        prefixes = hours_around(self._now_us())
         if late:
             self._looked_late = time.monotonic()
-            prefixes = days_between(self._position.from_day, self._today() + timedelta(days=1))
-        else:
-            prefixes = hours_around(self._now_us())
+            self._days = days_of(self._store)
+            first, last = self._position.from_day, self._today() + timedelta(days=1)
+            prefixes = [prefix_of(day) for day in self._days if first <= day <= last]
         return new_keys(self._store, prefixes, known=self._knows)
 
     def _knows(self, segment: str) -> bool:
         return segment in self._begun or self._position.has(segment)
 
     def _move_on(self) -> None:
-        """Leave behind the days that are too long ago, now that all they hold is done or begun."""
-        day = self._today() - timedelta(days=self._late_days)
+        """Leave behind the days that are too long ago, now that all they hold is done or begun.
+
+        The index has to have as many later days: a clock that is ahead for a moment makes it a
+        day or two more, and what was left behind can never be looked at again.
+        """
+        if len(self._days) <= self._late_days:
+            return
+        day = min(self._today() - timedelta(days=self._late_days), self._days[-self._late_days - 1])
         if self._position.move_on(min((day, *(s.day for s in self._begun.values())))):
             self._unwritten = True
 

@@ -4,6 +4,7 @@ An outcome is in the file when `record` returns, so it outlives the process; the
 with the machine, and are then sent again.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,10 @@ from receiver.errors import SettingsError, StoreError
 SUFFIX = ".sqlite"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FORMAT = 1
+_MEND = "set RECEIVER_JOBS to a directory that this user can write"
+# What keeps a file from being used and may pass by itself; all else is the wrong place for it.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+_WRONG_PLACE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS asked (what TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS outcomes (
@@ -56,8 +61,8 @@ class Job:
     """A job file, held by one process at a time.  Use as a context manager, from one thread.
 
     One that was made and never begun is removed again.
-    Raises `SettingsError` for a name that cannot be one or a job that is running, `StoreError`
-    where the file cannot be used.
+    Raises `SettingsError` for a name that cannot be one, a job that is running or a place that
+    cannot be written, `StoreError` where the file fails.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -70,7 +75,10 @@ class Job:
             # The database has locks of its own; this one lasts as long as the process.
             self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
-            raise StoreError(f"cannot use the job file {self.path}: {exc.strerror}") from exc
+            detail = f"cannot use the job file {self.path}: {exc.strerror}"
+            if exc.errno in _PASSING:
+                raise StoreError(detail) from exc
+            raise SettingsError(detail, mend=_MEND) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stays = self.path.exists()
@@ -185,7 +193,11 @@ def _telling(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, orjson.JSONDecodeError) as exc:
-        raise StoreError(f"the job file {path} failed: {exc}") from exc
+        detail = f"the job file {path} failed: {exc}"
+        # The lowest byte is the kind of error.
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _WRONG_PLACE:
+            raise SettingsError(detail, mend=_MEND) from exc
+        raise StoreError(detail) from exc
 
 
 def _asked(database: sqlite3.Connection) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from typing import Annotated
 import msgspec
 
 from receiver import clock
-from receiver.errors import Damaged
+from receiver.errors import Conflict, Damaged, LeaseLost, NotFound
 from receiver.segment import number_of, process_of
+from receiver.store import Store
 
 _Number = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -100,6 +101,42 @@ class Position:
             name: process for name, process in processes.items() if process.day >= day
         }
         return True
+
+
+class Stored:
+    """The position as the bucket has it; whoever holds the lease is the only one to write it."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._etag: str | None = None
+        # What was to be written last, whether or not it was.
+        self._attempted: bytes | None = None
+
+    def read(self) -> Position:
+        """Return it.  Raises `NotFound` and `Damaged`."""
+        self._etag = None
+        content, self._etag = self._store.get_with_etag(self._key)
+        return Position.read(content)
+
+    def write(self, content: bytes) -> None:
+        """Write it over what was read or written last.  Raises `LeaseLost` if it is another's."""
+        ours = (self._attempted, content)
+        self._attempted = content
+        try:
+            self._etag = self._put(content, ours)
+        except (Conflict, NotFound) as exc:
+            raise LeaseLost(f"somebody else has written {self._key}") from exc
+
+    def _put(self, content: bytes, ours: tuple[bytes | None, ...]) -> str:
+        try:
+            return self._store.put_if(self._key, content, etag=self._etag)
+        except Conflict:
+            found, etag = self._store.get_with_etag(self._key)
+            if found not in ours:
+                raise
+            # It was written here, without an answer that says so.
+            return self._store.put_if(self._key, content, etag=etag)
 
 
 def _joined(runs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

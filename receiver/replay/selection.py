@@ -67,6 +67,10 @@ class Selection:
         found = itertools.chain.from_iterable(_of_id(catalog, known) for known in self.ids)
         yield from itertools.islice(found, self.limit)
 
+    def absent(self, catalog: Catalog) -> list[str]:
+        """Return the ids of which there is nothing."""
+        return [known for known in self.ids if next(_of_id(catalog, known), None) is None]
+
     def size(self, catalog: Catalog) -> Size:
         """Count it."""
         if not self.ids and self.limit is None:

@@ -8,10 +8,12 @@ of Standard Webhooks (spec/standard-webhooks.md): `webhook-id` stays the same at
 import asyncio
 import contextlib
 import http
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from receiver.errors import TargetError
 from receiver.replay.in_order import InOrder, Place
@@ -19,6 +21,8 @@ from receiver.replay.reading import Item, Unreadable
 from receiver.replay.request import Request
 from receiver.signature import Signer
 from receiver.target import Answer, NoAnswer, Target
+
+_log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.5
 _RETRY_SECONDS_MAX = 60.0
@@ -74,10 +78,14 @@ class Sender:
         self._now = now
         self._sleep = sleep
         self._next = 0.0
+        # Whoever waits for his turn does so alone, in the order of coming.
+        self._turns = asyncio.Lock()
         self._paused_until = 0.0
         self._confirmed = 0
         # In a row: given up, and attempts that did not succeed.
         self._failures = self._refusals = 0
+        # Whether it was said that the target takes nothing.
+        self._down = False
         self._stopping = asyncio.Event()
         self.retries = 0
 
@@ -118,11 +126,26 @@ class Sender:
             if not why:
                 self._confirmed += 1
                 self._failures = self._refusals = 0
+                self._note_up(request)
                 return Outcome(confirmed=True, attempts=sent)
             if final or attempts >= self._attempts_max:
                 return self._give_up(why, sent, reached)
             self.retries += 1
+            self._note_down(request, why, reached=reached)
             await self._wait_behind_others(_backoff(sent), place)
+
+    def _note_down(self, request: Request, why: str, *, reached: bool) -> None:
+        """Say of a patient sender why it waits: once, until the target takes something again."""
+        waits = not reached or self._refusals >= self._concurrency
+        if self._patient and waits and not self._down:
+            self._down = True
+            no = "target takes no callback" if reached else "target cannot be reached"
+            _log.warning("%s; trying again", no, extra={**_named(request), "error": why})
+
+    def _note_up(self, request: Request) -> None:
+        if self._down:
+            self._down = False
+            _log.info("target takes callbacks again", extra=_named(request))
 
     async def _wait_behind_others(self, seconds: float, place: Place) -> None:
         """Wait before another attempt.
@@ -171,19 +194,13 @@ class Sender:
 
     async def _turn(self) -> None:
         """Wait for the moment at which the next request may be sent."""
-        while True:
-            while self._paused_until > (now := self._now()):
-                await self._pause(self._paused_until - now)
-            if not self._distance:
-                return
-            at = max(now - _BURST_SECONDS, self._next)
-            self._next = at + self._distance
-            if at <= now:
-                return
-            await self._pause(at - now)
-            # The target may have asked for a pause meanwhile.
-            if self._paused_until <= self._now():
-                return
+        async with self._turns:
+            # Looked at again after each wait: what was due long ago is not made up for, and the
+            # target may have asked for a pause meanwhile.
+            while (left := max(self._next, self._paused_until) - self._now()) > 0:
+                await self._pause(left)
+            if self._distance:
+                self._next = max(self._now() - _BURST_SECONDS, self._next) + self._distance
 
     async def _pause(self, seconds: float) -> None:
         """Wait; raise `_Abandoned` if the sending ends meanwhile."""
@@ -209,6 +226,12 @@ def _task_of(item: Item) -> str:
 
 def _size_of(item: Item) -> int:
     return len(item.body) if isinstance(item, Request) else 0
+
+
+def _named(request: Request) -> dict[str, str]:
+    """Return what may be said of where a request goes: the rest of the URL can be secret."""
+    parts = urlsplit(request.url)
+    return {"target": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"}
 
 
 def _said(answer: Answer) -> str:

@@ -3,6 +3,7 @@ told when the archive has it.
 """
 
 import asyncio
+import collections
 import functools
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from receiver.shipper import Shipper
 _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
+# What a pass has shipped before it was known to be sealed: a few, within milliseconds.
+_REMEMBERED_MAX = 10_000
 
 
 class _Server(Protocol):
@@ -38,12 +41,16 @@ class EarlyShipping:
         self._seconds_max = seconds_max
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="early")
         self._waiting: dict[str, _Server] = {}
+        self._shipped: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()
 
     def sealed(self, server: _Server, name: str) -> None:
         """Ship a segment now; tell the server process once it is archived."""
-        self._loop = asyncio.get_running_loop()
+        if name in self._shipped:
+            del self._shipped[name]
+            server.confirm(name)
+            return
         self._waiting[name] = server
         task = asyncio.create_task(self._ship(name))
         self._under_way.add(task)
@@ -51,18 +58,20 @@ class EarlyShipping:
 
     def shipped(self, name: str) -> None:
         """Take note that a pass has archived a segment; for any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._confirm, name)
+        self._loop.call_soon_threadsafe(self._confirm, name)
 
     def _confirm(self, name: str) -> None:
         server = self._waiting.pop(name, None)
         if server is not None:
             server.confirm(name)
+            return
+        self._shipped[name] = None
+        if len(self._shipped) > _REMEMBERED_MAX:
+            self._shipped.popitem(last=False)
 
     async def _ship(self, name: str) -> None:
         path = self._root / segment.process_of(name) / f"{name}{segment.SEALED}"
         ship = functools.partial(self._shipper.ship_one, path)
-        assert self._loop is not None
         give_up_at = self._loop.time() + self._seconds_max
         while name in self._waiting:
             try:

@@ -10,8 +10,11 @@ from receiver.errors import SettingsError
 _BIND_SECONDS = 5.0
 
 
-async def bind(host: str, port: int) -> socket.socket:
-    """Listen; the server processes of a parent that was killed may hold the port a moment more."""
+async def bind(host: str, port: int, *, variables: str) -> socket.socket:
+    """Listen; the server processes of a parent that was killed may hold the port a moment more.
+
+    Raises `SettingsError`, which names the ``variables`` that host and port come from.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     until = time.monotonic() + _BIND_SECONDS
     while True:
@@ -19,8 +22,11 @@ async def bind(host: str, port: int) -> socket.socket:
             listener = socket.create_server((host, port), family=family, backlog=2048)
         except OSError as exc:
             if time.monotonic() > until or exc.errno != errno.EADDRINUSE:
-                detail = f"cannot listen on {host}:{port}: {exc.strerror or exc}"
-                raise SettingsError(f"{detail}; name another address or port") from exc
+                # What follows repeats the address.
+                why = str(exc.strerror or exc).partition(" (while")[0]
+                detail = f"cannot listen on {_in_url(host)}:{port}: {why}"
+                mend = f"name another address or port ({variables})"
+                raise SettingsError(detail, mend=mend) from exc
             await asyncio.sleep(0.1)
         else:
             listener.setblocking(False)
@@ -30,4 +36,8 @@ async def bind(host: str, port: int) -> socket.socket:
 def address(listener: socket.socket) -> str:
     """Return host and port as they stand in a URL."""
     host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{_in_url(host)}:{port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -89,8 +89,15 @@ class Parent:
         Raises `SettingsError` or `StoreRefused` where the start makes no sense.
         """
         await self._check_store()
-        listener = await bind(self._settings.host, self._settings.port)
-        admin_listener = await bind(self._settings.admin_host, self._settings.admin_port)
+        settings = self._settings
+        listener = await bind(
+            settings.host, settings.port, variables="RECEIVER_HOST, RECEIVER_PORT"
+        )
+        admin_listener = await bind(
+            settings.admin_host,
+            settings.admin_port,
+            variables="RECEIVER_ADMIN_HOST, RECEIVER_ADMIN_PORT",
+        )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)

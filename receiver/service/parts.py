@@ -16,6 +16,8 @@ from receiver.providers import PROVIDERS
 from receiver.shipper import Shipper
 from receiver.store import Store, open_store
 
+_SPOOL_MEND = "name a directory on a local disk that this user can write"
+
 
 def new_token() -> str:
     """Return a token of 192 random bits."""
@@ -30,22 +32,33 @@ def tokens_of(settings: Settings) -> list[str]:
     """
     if settings.tokens:
         return [token.get_secret_value() for token in settings.tokens]
-    if not _is_loopback(settings.host):
+    if not is_loopback(settings.host):
         raise SettingsError(
-            "RECEIVER_TOKENS must be set where strangers can call; "
-            "`receiver urls --new-token` prints one"
+            "RECEIVER_TOKENS must be set where strangers can call",
+            mend="`receiver urls --new-token` prints one",
         )
-    path = spool_root(settings) / "token"
-    if not path.exists():
-        mine = path.with_name(f".token-{os.getpid()}")
-        try:
-            disk.write_durably(mine, new_token().encode())
-            with contextlib.suppress(FileExistsError):  # another command was faster
-                path.hardlink_to(mine)
-            mine.unlink()
-        except OSError as exc:
-            raise SettingsError(f"RECEIVER_SPOOL: cannot write {path}: {exc.strerror}") from exc
-    return [path.read_text().strip()]
+    spool_root(settings)
+    path = made_token(settings)
+    try:
+        if not path.exists():
+            _make_token(path)
+        return [path.read_text().strip()]
+    except OSError as exc:
+        detail = f"RECEIVER_SPOOL: cannot use {path}: {exc.strerror}"
+        raise SettingsError(detail, mend=_SPOOL_MEND) from exc
+
+
+def _make_token(path: Path) -> None:
+    mine = path.with_name(f".token-{os.getpid()}")
+    disk.write_durably(mine, new_token().encode())
+    with contextlib.suppress(FileExistsError):  # another command was faster
+        path.hardlink_to(mine)
+    mine.unlink()
+
+
+def made_token(settings: Settings) -> Path:
+    """Return the file of the token that is made where none are set."""
+    return settings.spool / "token"
 
 
 def hiding(settings: Settings) -> Callable[[str], str]:
@@ -57,7 +70,8 @@ def hiding(settings: Settings) -> Callable[[str], str]:
     return lambda text: pattern.sub("***", text)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether only programs of this machine can call."""
     if host == "localhost":
         return True
     try:
@@ -111,8 +125,6 @@ def spool_root(settings: Settings) -> Path:
     try:
         disk.make_directory(settings.spool)
     except OSError as exc:
-        raise SettingsError(
-            f"RECEIVER_SPOOL: cannot make {settings.spool}: {exc.strerror}; "
-            "name a directory on a local disk that this user can write"
-        ) from exc
+        detail = f"RECEIVER_SPOOL: cannot make {settings.spool}: {exc.strerror}"
+        raise SettingsError(detail, mend=_SPOOL_MEND) from exc
     return settings.spool

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
 from receiver import metrics
 from receiver.config import Settings, dump
+
+_log = logging.getLogger(__name__)
 
 
 class ServerProcess:
@@ -81,12 +85,21 @@ class ServerProcess:
     async def _read(self) -> None:
         with contextlib.suppress(ConnectionError):
             async for line in self._reader:
-                message = orjson.loads(line)
-                if "ready" in message:
-                    self.ready = True
-                    self._is_ready()
-                if "sealed" in message:
-                    self._sealed(self, message["sealed"])
-                if "metrics" in message:
-                    samples = [(name, labels, value) for name, labels, value in message["metrics"]]
-                    self._instance.update(self.pid, samples)
+                try:
+                    message = orjson.loads(line)
+                except ValueError as exc:
+                    # One that is killed leaves half a line.
+                    extra = {"pid": self.pid, "error": str(exc)}
+                    _log.warning("message of a server process cannot be read", extra=extra)
+                else:
+                    self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            self.ready = True
+            self._is_ready()
+        if "sealed" in message:
+            self._sealed(self, message["sealed"])
+        if "metrics" in message:
+            samples = [(name, labels, value) for name, labels, value in message["metrics"]]
+            self._instance.update(self.pid, samples)

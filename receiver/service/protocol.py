@@ -80,6 +80,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is None and self._waits_for_client():
             self._end_later()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what is whole: a client that sends no more may still read.  Then close."""
+        cycle = self.cycle
+        waits = cycle is not None and not cycle.more_body and not cycle.response_complete
+        if waits:
+            cycle.keep_alive = False
+        return waits
+
     def pause_writing(self) -> None:
         """Give the client so long to read its answers."""
         super().pause_writing()

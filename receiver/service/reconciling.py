@@ -13,7 +13,7 @@ from receiver import metrics
 from receiver.caller import ATTEMPTS_MAX, Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
-from receiver.errors import LeaseHeld, ProviderError, SettingsError
+from receiver.errors import LeaseHeld, ProviderError, ProviderRefused, SettingsError
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
 from receiver.reconciler import (
@@ -73,6 +73,7 @@ def caller_of(settings: Settings, provider: str, *, watched: bool = True) -> Cal
         provider=provider,
         base_url=getattr(settings, f"{provider}_url"),
         manners=_MANNERS[provider],
+        credentials=_NEEDS[provider],
         headers=headers,
         secret_query=secret_query,
         timeout_seconds=settings.api_timeout_seconds,
@@ -133,7 +134,7 @@ def session_of(
 
 def catalog_of(settings: Settings, store: Store) -> Catalog:
     """Return the catalog of an archive; each archive has a file of its own."""
-    name = hashlib.sha256(store.url.encode()).hexdigest()[:16]
+    name = hashlib.sha256(store.identity.encode()).hexdigest()[:16]
     return Catalog(settings.catalog / f"{name}.sqlite", store)
 
 
@@ -142,8 +143,10 @@ def checks(settings: Settings) -> Iterator[Check]:
     for provider in configured(settings):
         try:
             asyncio.run(_try(settings, provider))
+        except ProviderRefused as exc:
+            yield Check(f"{provider} API", False, exc.detail, exc.mend, refused=True)
         except ProviderError as exc:
-            mend = f"correct {_NEEDS[provider]}, or RECEIVER_{provider.upper()}_URL"
+            mend = f"see whether RECEIVER_{provider.upper()}_URL is right and can be reached"
             yield Check(f"{provider} API", False, str(exc), mend)
         else:
             yield Check(f"{provider} API", True, "answers, and takes the credentials")

@@ -2,7 +2,9 @@
 object that holds it is confirmed.
 
 A group that is durable waits here under the name of its segment.  Nothing is taken for archived
-because its file is gone: whoever ships a segment says so.
+because its file is gone: whoever ships a segment says so.  Another shipper of the same spool says
+nothing here, so a segment that is waited for in vain is forgotten in the end, and the next
+callbacks try the archive again.
 """
 
 import asyncio
@@ -48,13 +50,19 @@ class Confirmations:
                 future.set_result(None)
 
     def give_up(self) -> None:
-        """Refuse the requests that have waited too long; their segments stay unconfirmed."""
-        for waited in self._segments.values():
-            if self._late(waited):
-                for future in waited.waiting:
-                    if not future.done():
-                        future.set_exception(SpoolUnavailable(self._unanswered()))
-                waited.waiting.clear()
+        """Refuse the requests that have waited too long.
+
+        As long again their segment counts as unanswered, and then no more.
+        """
+        for segment, waited in list(self._segments.items()):
+            if not self._late(waited):
+                continue
+            for future in waited.waiting:
+                if not future.done():
+                    future.set_exception(SpoolUnavailable(self._unanswered()))
+            waited.waiting.clear()
+            if self._now() - waited.since >= 2 * self._seconds_max:
+                del self._segments[segment]
 
     def problem(self) -> str | None:
         """Return why a callback could not be confirmed in time now, or None if it could."""

@@ -294,6 +294,9 @@ class Spool:
         return True
 
     def _opened(self) -> Writer:
+        if self._writer is not None and self._writer.lost:
+            lost, self._writer = self._writer, None
+            lost.give_up()
         if self._writer is None:
             self._writer = Writer(self._root)
         return self._writer

@@ -58,23 +58,31 @@ def claim(root: Path) -> tuple[Path, int]:
     unborn = root / f"{_UNBORN}{process}"
     unborn.mkdir()
     lock = os.open(unborn / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    directory = root / process
-    unborn.rename(directory)
-    disk.sync_directory(root)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        directory = root / process
+        unborn.rename(directory)
+        disk.sync_directory(root)
+    except OSError:
+        os.close(lock)  # a directory without a lock and a record is buried
+        raise
     return directory, lock
 
 
 def directories(root: Path) -> list[Path]:
-    """Return the process directories of a spool, oldest first; ``root`` may also be one itself."""
+    """Return the process directories of a spool, oldest first; ``root`` may also be one itself.
+
+    A segment or a lock in the root, whoever put it there, hides no directory.
+    """
     try:
         found = list(os.scandir(root))
     except FileNotFoundError:
         return []
-    if any(entry.name == _LOCK or entry.name.endswith(segment.SUFFIXES) for entry in found):
-        return [root]
     ours = (e for e in found if not e.name.startswith(".") and e.name != _FOREIGN)
-    return sorted(Path(entry.path) for entry in ours if entry.is_dir(follow_symlinks=False))
+    below = sorted(Path(entry.path) for entry in ours if entry.is_dir(follow_symlinks=False))
+    if any(entry.name.endswith(segment.SUFFIXES) for entry in found):
+        return [root, *below]
+    return below
 
 
 def writer_lives(directory: Path) -> bool:

@@ -5,6 +5,8 @@ too.  A new file's name is synced before its first record; a seal only renames, 
 middle of one leaves the same bytes under either name.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import time
@@ -48,12 +50,22 @@ class Writer:
         """How long ago the open segment got its first record; 0 while it has none."""
         return time.monotonic() - self._begun_at if self.records else 0.0
 
+    @property
+    def lost(self) -> bool:
+        """Whether somebody removed the lock or the open segment from under this writer.
+
+        A shipper takes a writer without a lock file for dead, ships what it finds, and removes it.
+        """
+        held = (self._lock,) if self._fd is None else (self._lock, self._fd)
+        return any(os.fstat(fd).st_nlink == 0 for fd in held)
+
     def write(self, buffers: list[bytes], *, records: int) -> None:
         """Append whole records; durable on return.
 
         Raises `OSError` if they are not durable.  What was durable before stays so: after a
         failed write the file is cut back, and after a failed sync it is set aside, for the
-        kernel may have dropped pages and would report success the next time.
+        kernel may have dropped pages and would report success the next time.  Once it is
+        `lost`, every write fails: give it up.
         """
         if self._fd is None:
             self._begin()
@@ -68,6 +80,10 @@ class Writer:
         except OSError:
             self._set_aside(self._fd)
             raise
+        # Asked after the sync: what was durable while the lock was there, a shipper that finds it
+        # missing reads too.
+        if self.lost:
+            raise OSError(errno.ESTALE, "what is being written was removed by somebody")
         if not self.records:
             self._begun_at = time.monotonic()
         self.records += records
@@ -95,16 +111,25 @@ class Writer:
         path.unlink()
 
     def close(self) -> None:
-        """Seal, and give the directory up to whoever ships it."""
-        if self._fd is not None:
-            if self.records:
-                self._path(segment.OPEN).rename(self._path(segment.SEALED))
-            else:
-                self._path(segment.OPEN).unlink()
-            os.close(self._fd)
-            self._fd = None
-            disk.sync_directory(self.directory)
-        os.close(self._lock)
+        """Seal, and give the directory up to whoever ships it, whatever fails."""
+        fd, self._fd = self._fd, None
+        try:
+            if fd is not None:
+                if self.records:
+                    self._path(segment.OPEN).rename(self._path(segment.SEALED))
+                else:
+                    self._path(segment.OPEN).unlink(missing_ok=True)
+                disk.sync_directory(self.directory)
+        finally:
+            if fd is not None:
+                os.close(fd)
+            os.close(self._lock)
+
+    def give_up(self) -> None:
+        """Close a writer that is `lost`; what is left of its directory is shipped."""
+        _log.error("directory given up", extra={"directory": self.process})
+        with contextlib.suppress(OSError):
+            self.close()
 
     def _begin(self) -> None:
         # It may be there, empty: from an attempt that could not sync its name.

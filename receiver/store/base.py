@@ -19,7 +19,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, and how to mend it if it is not ``good``."""
+    """One thing that was looked at, and how to mend it if it is not ``good``.
+
+    A good one with a ``mend`` is a warning.
+    """
 
     name: str
     good: bool
@@ -27,6 +30,8 @@ class Check:
     mend: str = ""
     # Not good, and it will not pass by itself: nothing can work until it is mended.
     refused: bool = False
+    # Neither good nor bad: what it depends on is not good.
+    skipped: bool = False
 
 
 class Store(Protocol):
@@ -39,6 +44,11 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """What the user calls it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other: the same address may lead elsewhere from elsewhere."""
         ...
 
     def put(self, key: str, content: bytes) -> None:

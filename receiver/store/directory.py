@@ -24,6 +24,11 @@ class DirectoryStore:
         """The directory's path."""
         return str(self._root)
 
+    @property
+    def identity(self) -> str:
+        """The directory's absolute path."""
+        return str(self._root.resolve())
+
     def put(self, key: str, content: bytes) -> None:
         """Write temp, sync, rename, sync the directory; durable on return."""
         path = self._path(key)
@@ -91,10 +96,11 @@ class DirectoryStore:
             self.delete(key)
         except StoreError as exc:
             mend = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
-            yield Check("archive", False, str(exc), mend, refused=True)
+            yield Check("archive", False, exc.detail, mend, refused=True)
             return
         yield Check("archive", True, f"{self.url} can be written")
-        yield Check("conditional writes", True, "by a lock, among the processes of this machine")
+        detail = "a lock file keeps the processes of this machine apart, not those of others"
+        yield Check("conditional writes", True, detail)
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")

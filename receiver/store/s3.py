@@ -85,6 +85,11 @@ class S3Store:
         """The `s3://` URL of bucket and prefix."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
+    @property
+    def identity(self) -> str:
+        """The endpoint and the URL: another endpoint may have a bucket of the same name."""
+        return f"{self._s3.meta.endpoint_url} {self.url}"
+
     def put(self, key: str, content: bytes) -> None:
         """Put the object with a checksum that S3 verifies before it answers."""
         self._put(key, content)
@@ -139,18 +144,19 @@ class S3Store:
             try:
                 attempt()
             except StoreRefused as exc:
-                mend = f"the right needed is {right}"
-                yield Check(f"archive {name}", False, str(exc), mend, refused=True)
+                mend = _mend_of(exc, right)
+                yield Check(f"archive {name}", False, exc.detail, mend, refused=True)
                 return
             except StoreError as exc:
-                yield Check("archive", False, str(exc), "nothing is lost: it waits in the spool")
+                yield Check("archive", False, exc.detail, _mend_of(exc, right))
                 return
             yield Check(f"archive {name}", True, f"{self.url} allows it")
         yield self._check_conditions(key)
         try:
             self.delete(key)
         except StoreError as exc:
-            yield Check("archive delete", False, str(exc), "the right needed is s3:DeleteObject")
+            mend = _mend_of(exc, "s3:DeleteObject")
+            yield Check("archive delete", False, exc.detail, mend)
         else:
             yield Check("archive delete", True, f"{self.url} allows it")
 
@@ -256,6 +262,13 @@ _FAILURES = (
     Boto3Error,
     OSError,
 )
+
+
+def _mend_of(failure: StoreError, right: str) -> str:
+    """Return what to do about a failed check: where it is about rights, the one that is missing."""
+    if failure.mend == _MENDS["AccessDenied"]:
+        return f"the right needed is {right}"
+    return failure.mend or "see whether S3 can be reached; meanwhile callbacks wait in the spool"
 
 
 def _code(exc: Exception) -> str:

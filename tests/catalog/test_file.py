@@ -7,13 +7,19 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from receiver.catalog import Catalog, Synced, file
+from receiver.config import Settings
 from receiver.errors import StoreError
 from receiver.filters import Filters
+from receiver.service.reconciling import catalog_of
+from receiver.store import Store, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
+from tests.support.relay import Relay
+from tests.support.s3 import Bucket
 from tests.support.wait import wait_for
 
 _SYNC = """
@@ -51,6 +57,29 @@ def start_sync(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_each_archive_has_a_file_of_its_own(
+    tmp_path: Path, bucket: Bucket, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"catalog": tmp_path / "catalogs"}
+
+    def synced(store: Store) -> set[str]:
+        catalog_of(Settings(**given), store).sync()
+        return {found.name for found in (tmp_path / "catalogs").glob("*.sqlite")}
+
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    first = synced(open_store(f"s3://{bucket.name}/some/where"))
+    assert 1 == len(first)
+    assert first == synced(open_store(f"s3://{bucket.name}/some/where"))
+    # The same names at another endpoint.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
+    assert 2 == len(synced(open_store(f"s3://{bucket.name}/some/where")))
+    for number, place in enumerate(("here", "there"), 3):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        assert number == len(synced(open_store("archive")))
 
 
 def damage(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bringing the catalog up to date: everything is found, and little is asked for."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from isal import isal_zlib
 from receiver.catalog import Catalog, Synced, syncing
 from receiver.errors import StoreError
 from receiver.filters import Filters
-from receiver.store import open_store
+from receiver.store import Listed, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
 from tests.support.s3 import Bucket
 
@@ -83,6 +84,51 @@ def test_what_is_gone_from_the_archive_is_found_no_more(
     assert left | {"old"} == tasks_of(catalog)
     catalog.sync()
     assert left == tasks_of(catalog)
+
+
+def test_days_that_are_gone_whole_from_a_bucket_are_found_no_more(
+    path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(f"s3://{bucket.name}/some/where")
+    days = {ago: TODAY - timedelta(days=ago) for ago in (0, 5, 6, 40)}
+    for ago, day in days.items():
+        for number in range(2):
+            put_index(store, [f"{ago}-{number}"], day=day)
+    catalog = Catalog(path, store)
+    catalog.sync()
+    for ago in (5, 6, 40):
+        for listed in list(store.list(f"index/date={days[ago]:%Y-%m-%d}/")):
+            store.delete(listed.key)
+    catalog.sync(since=SINCE)
+    # The oldest day was not asked for.
+    assert {"0-0", "0-1", "40-0", "40-1"} == tasks_of(catalog)
+    assert set() == catalog.archived("dataforseo", ["5-0", "6-1"], kinds=["postback"])
+    catalog.sync()
+    assert {"0-0", "0-1"} == tasks_of(catalog)
+
+
+def test_days_that_a_listing_left_out_are_kept(
+    tmp_path: Path, path: Path, store: CountingStore
+) -> None:
+    for ago in (0, 3):
+        put_index(store, [f"{ago}"], day=TODAY - timedelta(days=ago))
+    Catalog(path, store).sync()
+
+    class Forgetful(CountingStore):
+        def folders(self, prefix: str) -> Iterator[str]:
+            yield from list(super().folders(prefix))[1:]
+
+    class Failing(Forgetful):
+        def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+            raise StoreError("the network is gone")
+
+    with pytest.raises(StoreError, match="network"):
+        Catalog(path, Failing(tmp_path / "archive")).sync()
+    assert {"0", "3"} == tasks_of(Catalog(path, store))
+    Catalog(path, Forgetful(tmp_path / "archive")).sync()
+    assert {"0", "3"} == tasks_of(Catalog(path, store))
 
 
 def test_what_is_no_index_object_is_not_read(catalog: Catalog, store: CountingStore) -> None:

@@ -97,7 +97,7 @@ def test_a_spool_is_full_when_the_largest_body_finds_no_room() -> None:
 def test_the_runbook_has_an_entry_for_each_alert_which_points_to_it() -> None:
     assert list(alerts()) == list(entries())
     for name, rule in alerts().items():
-        assert f"infra/runbook.md#{name.lower()}" == rule["annotations"]["runbook_url"]
+        assert f"infra/runbook.md#{name.lower()}" == rule["annotations"]["runbook"]
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"]
 

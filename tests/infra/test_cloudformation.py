@@ -21,11 +21,16 @@ INFRA = ROOT / "infra"
 TEMPLATE_BYTES_MAX = 51_200
 
 
-def resources() -> dict[str, Any]:
-    template, faults = decode(str(TEMPLATE))
+def template() -> dict[str, Any]:
+    decoded, faults = decode(str(TEMPLATE))
     assert not faults
-    assert template is not None
-    found: dict[str, Any] = _plain(template["Resources"])
+    assert decoded is not None
+    found: dict[str, Any] = _plain(decoded)
+    return found
+
+
+def resources() -> dict[str, Any]:
+    found: dict[str, Any] = template()["Resources"]
     return found
 
 
@@ -115,6 +120,45 @@ def test_alarms_look_for_what_the_receiver_logs() -> None:
     assert counted <= {one["MetricName"] for one in told}
 
 
+def chosen(node: Any, parameters: dict[str, Any]) -> Any:
+    """Return what a part of the template is with these parameters, as far as `Fn::If` goes."""
+    if not isinstance(node, dict):
+        return node
+    ((function, arguments),) = node.items()
+    if function == "Ref":
+        return str(parameters[arguments])
+    if function == "Condition":
+        return chosen(template()["Conditions"][arguments], parameters)
+    if function == "Fn::If":
+        condition, yes, no = arguments
+        return chosen(yes if chosen({"Condition": condition}, parameters) else no, parameters)
+    values = [chosen(one, parameters) for one in arguments]
+    return all(values) if function == "Fn::And" else len({str(one) for one in values}) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("storage", ["volume", "archive"])
+def test_a_deployment_can_replace_the_tasks(storage: str, count: int) -> None:
+    limits = properties("Service")["DeploymentConfiguration"]
+    parameters = {"Storage": storage, "DesiredCount": count}
+    least, most = (
+        chosen(limits[name], parameters) for name in ("MinimumHealthyPercent", "MaximumPercent")
+    )
+    # As ECS rounds them: up, and down.
+    healthy, running = -(-count * least // 100), count * most // 100
+    if storage == "volume":
+        assert healthy < count == running
+        assert healthy > 0 or count == 1
+    else:
+        assert healthy == count < running
+
+
+def test_the_image_and_the_task_are_for_the_same_processors() -> None:
+    platform = properties("Task")["RuntimePlatform"]
+    assert {"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"} == platform
+    assert "--platform linux/amd64 " in (INFRA / "Dockerfile").read_text()
+
+
 def test_an_instance_begins_with_a_script_that_bash_understands() -> None:
     data = properties("LaunchTemplate")["LaunchTemplateData"]
     script = data["UserData"]["Fn::Base64"]["Fn::Sub"].replace("${Cluster}", "cluster")
@@ -161,10 +205,8 @@ def test_the_lifecycle_for_other_ways_to_run_is_that_of_the_template() -> None:
     cheaper, ended, uploads = here.values()
     assert {"Fn::Sub": "${Prefix}/callbacks/"} == cheaper["Prefix"]
     assert "callbacks/callbacks/" == there[cheaper["Id"]]["Filter"]["Prefix"]
-    template, _ = decode(str(TEMPLATE))
-    assert template is not None
     (transition,) = there[cheaper["Id"]]["Transitions"]
-    assert template["Parameters"]["ColdAfterDays"]["Default"] == transition["Days"]
+    assert template()["Parameters"]["ColdAfterDays"]["Default"] == transition["Days"]
     assert cheaper["Transitions"][0]["StorageClass"] == transition["StorageClass"]
     days = "NoncurrentVersionExpiration"
     assert ended[days] == there[ended["Id"]][days]

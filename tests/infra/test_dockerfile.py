@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.config import Settings, variable
 from tests.infra.dockerfile import PATH, Image, exec_form, instructions, last, let_through
 from tests.support.balancer import Port
 from tests.support.http import request
@@ -27,7 +28,16 @@ def test_it_is_pinned_not_root_and_ends_on_sigterm() -> None:
     assert user >= 10000 <= group
     assert "SIGTERM" == last("STOPSIGNAL")
     assert "/var/lib/receiver" == last("VOLUME")
+    assert re.search(r":8000/healthz'", last("HEALTHCHECK"))
     assert (["receiver"], ["serve"]) == (exec_form(last("ENTRYPOINT")), exec_form(last("CMD")))
+
+
+def test_whatever_it_writes_is_written_to_the_volume() -> None:
+    given = dict(pair.split("=", 1) for pair in last("ENV").split())
+    paths = {name for name, one in Settings.model_fields.items() if one.annotation is Path}
+    assert {"spool", "catalog", "jobs"} == paths
+    for name in (*paths, "archive"):
+        assert given[variable(name)].startswith(f"{last('VOLUME')}/"), name
 
 
 def test_nothing_reaches_the_build_but_what_it_copies() -> None:

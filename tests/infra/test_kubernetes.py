@@ -2,35 +2,91 @@
 
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pydantic
 import pytest
 import yaml
 from pydantic import ByteSize, TypeAdapter
 
 from receiver.providers import PROVIDERS
 from tests.infra.defaults import DEFAULTS, STOP_SECONDS
-from tests.infra.manifests import FOLDER, PATHS, container, environ, find, objects
+from tests.infra.gateway import HTTPRoute
+from tests.infra.manifests import (
+    FOLDER,
+    PATHS,
+    ROUTE,
+    container,
+    environ,
+    find,
+    links,
+    objects,
+    pods,
+)
 from tests.support.oracle import DirectoryArchive, Ledger, verify
 from tests.support.samples import Samples
 from tests.support.server import TOKEN, Receiver
-from tests.support.tools import needs_infra
+from tests.support.tools import ROOT, needs_infra
 
 # preStop's sleep came with the first, and the other is the newest that the schemas know.
 VERSIONS = ("1.30", "1.37")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_schemas_of_kubernetes_take_every_manifest(version: str) -> None:
-    command = [needs_infra("kubernetes-validate"), "--strict", "-k", version, *map(str, PATHS)]
+def with_files(tmp_path: Path, given: dict[str, str]) -> dict[str, str]:
+    """Return settings with files of secrets that are there."""
+    secret = tmp_path / "secret"
+    secret.write_text("some-secret-0123456789")
+    return {name: str(secret) if name.endswith("_FILE") else one for name, one in given.items()}
+
+
+def validated(version: str, paths: Iterable[Path]) -> int:
+    """Return how many objects of these files the schemas of a version take, which is all."""
+    command = [needs_infra("kubernetes-validate"), "--strict", "-k", version, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert 0 == done.returncode, done.stdout + done.stderr
-    assert done.stderr.count("passed") + done.stdout.count("passed") == len(list(objects()))
+    return done.stderr.count("passed") + done.stdout.count("passed")
+
+
+def with_comments(path: Path, begin: str) -> str:
+    """Return a manifest with the lines that are comments, and begin so, made lines."""
+    text, changed = re.subn(rf"^( +)# (?={begin})", r"\1", path.read_text(), flags=re.MULTILINE)
+    assert changed
+    return text
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_schemas_of_kubernetes_take_every_manifest(version: str) -> None:
+    # The route is of the Gateway API, which is no part of Kubernetes.
+    paths = [path for path in PATHS if path != ROUTE]
+    assert len(list(objects())) - 1 == validated(version, paths)
+
+
+def test_what_stands_there_as_a_comment_is_as_valid(tmp_path: Path) -> None:
+    policy, account = tmp_path / "networkpolicy.yaml", tmp_path / "serviceaccount.yaml"
+    policy.write_text(with_comments(FOLDER / policy.name, r"( *- (to|ipBlock|\{port))|  ports:"))
+    account.write_text(with_comments(FOLDER / account.name, r"annotations:|  eks"))
+    assert 2 == validated(VERSIONS[0], [policy, account])
+    (before,) = (len(find("NetworkPolicy")["spec"]["egress"]),)
+    assert before + 2 == len(yaml.safe_load(policy.read_text())["spec"]["egress"])
+    assert yaml.safe_load(account.read_text())["metadata"]["annotations"]
+
+
+def test_the_route_is_one_of_the_gateway_api() -> None:
+    route = find("HTTPRoute")
+    HTTPRoute.model_validate(route)
+    (rule,) = route["spec"]["rules"]
+    with pytest.raises(pydantic.ValidationError, match="timeout"):
+        HTTPRoute.model_validate(
+            route | {"spec": route["spec"] | {"rules": [rule | {"timeout": "70s"}]}}
+        )
 
 
 def test_what_is_applied_as_a_whole_holds_no_secret_and_no_job() -> None:
     applied = {document["kind"] for path, document in objects() if path.parent == FOLDER}
-    assert {"Secret", "Job"} == {d["kind"] for _, d in objects()} - applied
+    others = {"Secret", "Job", "HTTPRoute", "Ingress"}
+    assert others == {d["kind"] for _, d in objects()} - applied
     assert {"receiver"} == {d["metadata"].get("namespace", "receiver") for _, d in objects()}
 
 
@@ -57,7 +113,6 @@ def test_the_ingress_lets_in_what_the_receiver_takes_and_nothing_else() -> None:
         key.rpartition("/")[2]: value for key, value in ingress["metadata"]["annotations"].items()
     }
     assert int(DEFAULTS.body_bytes_max) == int(notes["proxy-body-size"].removesuffix("m")) << 20
-    assert float(notes["proxy-read-timeout"]) >= DEFAULTS.archive_ack_seconds_max
     (rule,) = ingress["spec"]["rules"]
     paths = rule["http"]["paths"]
     assert [f"/{name}" for name in PROVIDERS] == [path["path"] for path in paths]
@@ -66,6 +121,57 @@ def test_the_ingress_lets_in_what_the_receiver_takes_and_nothing_else() -> None:
     assert [rule["host"]] == tls["hosts"]
     backends = [path["backend"]["service"] for path in paths]
     assert all(backend == {"name": "receiver", "port": {"name": "http"}} for backend in backends)
+
+
+def test_the_annotations_of_the_ingress_say_what_nginx_conf_says() -> None:
+    nginx = (ROOT / "infra" / "nginx.conf").read_text()
+    notes = find("Ingress")["metadata"]["annotations"]
+    compared = 0
+    for key, value in notes.items():
+        directive = key.rpartition("/")[2].replace("-", "_")
+        said = re.findall(rf"^ *{directive} ([^;]+);$", nginx, re.MULTILINE)
+        if said:
+            compared += 1
+            assert [value] == [one.removesuffix("s") for one in said], directive
+    assert 7 == compared
+
+
+def test_the_route_lets_in_what_the_receiver_takes_and_nothing_else() -> None:
+    route = find("HTTPRoute")["spec"]
+    assert find("Ingress")["spec"]["rules"][0]["host"] == route["hostnames"][0]
+    (rule,) = route["rules"]
+    assert [f"/{name}" for name in PROVIDERS] == [one["path"]["value"] for one in rule["matches"]]
+    assert {"PathPrefix"} == {one["path"]["type"] for one in rule["matches"]}
+    (port,) = find("Service")["spec"]["ports"]
+    assert [{"name": "receiver", "port": port["port"]}] == rule["backendRefs"]
+    # A gateway that does not buffer counts the body too.
+    longest = DEFAULTS.body_seconds_max + DEFAULTS.archive_ack_seconds_max
+    assert longest < float(rule["timeouts"]["request"].removesuffix("s"))
+    # The policy lets in the pods of the gateway.
+    (parent,) = route["parentRefs"]
+    (callers, _) = find("NetworkPolicy")["spec"]["ingress"]
+    named = callers["from"][0]["namespaceSelector"]["matchLabels"]
+    assert {"kubernetes.io/metadata.name": parent["namespace"]} == named
+
+
+def test_no_pod_is_given_settings_by_the_names_of_services() -> None:
+    assert [False, False] == [pod.get("enableServiceLinks") for pod in pods()]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("pod", [*pods()], ids=["of the Job", "of the StatefulSet"])
+def test_a_pod_starts_and_would_not_with_links_to_services(
+    tmp_path: Path, pod: dict[str, Any]
+) -> None:
+    (only,) = pod["containers"]
+    given = with_files(tmp_path, environ(only, find("ConfigMap")["data"]))
+    linked = links() if pod.get("enableServiceLinks", True) else {}
+    it = Receiver(tmp_path, given | linked)
+    it.environ.pop("RECEIVER_TOKENS")
+    assert 0 == it.command("config").returncode
+    it.environ.update(links())
+    refused = it.command("config")
+    assert (3, True) == (refused.returncode, "RECEIVER_PORT" in refused.stderr)
 
 
 def test_selectors_select_the_pods() -> None:
@@ -94,17 +200,10 @@ def test_the_spool_fits_on_its_volume_and_lies_on_it() -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("commented", [False, True], ids=["as it is", "with its comments"])
 def test_the_receiver_takes_every_setting(tmp_path: Path, commented: bool) -> None:
-    text = (FOLDER / "configmap.yaml").read_text()
-    if commented:
-        text = re.sub(r"^  # (?=RECEIVER_)", "  ", text, flags=re.MULTILINE)
+    path = FOLDER / "configmap.yaml"
+    text = with_comments(path, "RECEIVER_") if commented else path.read_text()
     given = environ(container("StatefulSet"), yaml.safe_load(text)["data"])
-    secrets = tmp_path / "secrets"
-    secrets.mkdir()
-    for name, value in given.items():
-        if name.endswith("_FILE"):
-            (secrets / Path(value).name).write_text("some-secret-0123456789")
-            given[name] = str(secrets / Path(value).name)
-    it = Receiver(tmp_path, given)
+    it = Receiver(tmp_path, with_files(tmp_path, given))
     del it.environ["RECEIVER_TOKENS"]
     shown = it.command("config")
     assert 0 == shown.returncode, shown.stderr

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import click
+import orjson
 import pytest
 
 from receiver.cli import cli
 from receiver.config import SECRETS, Settings, variable
 from receiver.providers import PROVIDERS
 from tests.infra.aws import HOST_NAME, Account, Stack
+from tests.infra.manifests import container, find
 from tests.support.server import Receiver
 from tests.support.tools import ROOT, needs, needs_infra
 
@@ -118,9 +120,16 @@ class Shell:
         (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
         note = f'echo "$(basename "$0") $*" >> {self.noted}'
         scripts = {name: f"cat > /dev/null; {note}" for name in ELSEWHERE}
-        # A certificate is validated by a human being, and asked for every minute.
+        # A certificate is validated by a human being, and tasks run in the real AWS alone.
         real = shlex.quote(needs_infra("aws"))
-        scripts["aws"] = f'[ "$1 $2" = "acm wait" ] && {note} || exec {real} "$@"'
+        # moto has no such association: what would be sent is checked, and not sent.
+        scripts["aws"] = f"""case "$1 $2" in
+            "acm wait" | "ecs wait") {note} ;;
+            "eks create-pod-identity-association")
+                {note}
+                exec {real} "$@" --generate-cli-skeleton output ;;
+            *) exec {real} "$@" ;;
+        esac"""
         for name, script in scripts.items():
             (programs / name).write_text(f"#!/bin/sh\n{script}\n")
             (programs / name).chmod(0o755)
@@ -173,17 +182,35 @@ def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
         shown = shell.run(instead + attempt, TASK=task.url)
         assert "delivery_id" in shown
         assert "try-1" in shown.partition("delivery_id")[2]
-    assert "ACTIVE" in shell.run(rotation)
+    shown = shell.run(rotation)
     secret = account.client("secretsmanager").get_secret_value(SecretId="receiver/tokens")
     new, old = secret["SecretString"].split(",")
     assert token == old != new
+    # No URL is shown before every task knows the new token, and then none with the old one.
+    assert "aws ecs wait services-stable" in shell.noted.read_text()
+    (waited, shown_urls) = (rotation.index(words) for words in ("ecs wait", "receiver urls\n"))
+    assert rotation.index("update-service") < waited < shown_urls
+    assert (len(entrances), 0) == (shown.count(new), shown.count(old))
 
 
 @pytest.mark.system
 def test_a_bucket_made_by_hand_is_as_the_files_say(shell: Shell, account: Account) -> None:
-    (block,) = blocks("A bucket by hand")
+    block, machine, pods = blocks("A bucket by hand")
     # moto lives in the region that knows no location.
     shell.run(block.replace('"LocationConstraint=$AWS_REGION"', "LocationConstraint=eu-west-1"))
+    shell.run(machine)
+    assert '"association"' in shell.run(pods)
+    iam = account.client("iam")
+    for name, who in (("receiver-machine", "ec2"), ("receiver-pods", "pods.eks")):
+        trusted = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+        assert [f"{who}.amazonaws.com"] == [one["Principal"]["Service"] for one in trusted]
+        attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        assert ["receiver"] == [one["PolicyName"] for one in attached]
+    profile = iam.get_instance_profile(InstanceProfileName="receiver-machine")["InstanceProfile"]
+    assert ["receiver-machine"] == [one["RoleName"] for one in profile["Roles"]]
+    pod = find("ServiceAccount")["metadata"]
+    associated = f"--namespace {pod['namespace']} --service-account {pod['name']} --role-arn arn:"
+    assert associated in shell.noted.read_text()
     s3 = account.client("s3")
     name = "my-own-bucket"
     rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
@@ -193,6 +220,25 @@ def test_a_bucket_made_by_hand_is_as_the_files_say(shell: Shell, account: Accoun
     assert {True} == set(
         s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values()
     )
+
+
+@pytest.mark.system
+def test_the_rights_to_a_key_are_those_that_the_template_gives(stack: Stack) -> None:
+    (text,) = re.findall(r'`(\{"Effect": "Allow", [^`]*kms[^`]*\})`', section("A bucket by hand"))
+    (statement,) = stack.policies("TaskRole")["key"]["Statement"]
+    written = orjson.loads(text)
+    assert statement | {"Resource": written["Resource"]} == written
+
+
+def test_the_image_that_is_built_is_the_one_that_runs() -> None:
+    for title, image in (
+        ("From an AWS account to registered URLs", '"$IMAGE"'),
+        ("Kubernetes", container("StatefulSet")["image"]),
+    ):
+        lines = section(title).splitlines()
+        build = f"docker build --platform linux/amd64 --file infra/Dockerfile --tag {image} ."
+        assert lines.index(build) + 1 == lines.index(f"docker push {image}")
+    assert container("StatefulSet")["image"] == container("Job", "receiver-drain-2")["image"]
 
 
 def test_every_path_that_is_named_exists() -> None:

@@ -1,19 +1,24 @@
 """The unit: systemd takes it, it is hardened, and the receiver needs nothing that it forbids."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import orjson
 import pytest
 
-from tests.infra.defaults import STOP_SECONDS
+from tests.infra.defaults import DEFAULTS, STOP_SECONDS
 from tests.support.oracle import Ledger
 from tests.support.samples import Samples
-from tests.support.server import TOKEN, Receiver
+from tests.support.server import TOKEN, Receiver, clean_environ
 from tests.support.tools import ROOT, needs
 
 UNIT = ROOT / "infra" / "receiver.service"
+SETTINGS = ROOT / "infra" / "receiver.env"
+SCRIPT = ROOT / "infra" / "receiver.sh"
 # systemd's scale: 10 is no protection at all, 0 the most there is.
 EXPOSURE_MAX = 1.5
 
@@ -78,6 +83,63 @@ def test_the_receiver_takes_its_settings(tmp_path: Path) -> None:
         assert ["receiver"] == place
     assert "/var/lib/receiver/spool" == given["RECEIVER_SPOOL"]
     assert "/var/cache/receiver/catalog" == given["RECEIVER_CATALOG"]
+    assert "/var/lib/receiver/jobs" == given["RECEIVER_JOBS"]
+
+
+def test_it_is_started_again_however_often_it_fails() -> None:
+    assert ["0"] == values("StartLimitIntervalSec")
+    assert ["always"] == values("Restart")
+
+
+@pytest.mark.system
+def test_the_settings_are_taken_with_their_comments_too(tmp_path: Path) -> None:
+    text = re.sub(r"^# (?=[A-Z_]+=)", "", SETTINGS.read_text(), flags=re.MULTILINE)
+    given = dict(line.split("=", 1) for line in text.splitlines() if not line.startswith("#"))
+    shown = Receiver(tmp_path, given).command("config", "--output", "json")
+    assert 0 == shown.returncode, shown.stderr
+    assert len(given) > 8
+    for row in map(orjson.loads, shown.stdout.splitlines()):
+        if row["variable"] in given and "PASSWORD" not in row["variable"]:
+            assert given[row["variable"]] == row["value"]
+
+
+@pytest.mark.system
+def test_a_command_has_the_settings_of_the_unit_and_its_user(tmp_path: Path) -> None:
+    here = tmp_path / "machine"
+    for name in ("etc/receiver", "var/lib/receiver", "programs"):
+        (here / name).mkdir(parents=True)
+    odd = "a $HOME \"'b== c"
+    (here / "etc/receiver/receiver.env").write_text(
+        f"# RECEIVER_HOST=::1\nRECEIVER_ARCHIVE={here}/archive\n\nRECEIVER_INSTANCE={odd}"
+    )
+    (here / "etc/receiver/tokens").write_text(f"{TOKEN}\n")
+    # In the place of the one that takes a user who is not there.
+    runuser = here / "programs" / "runuser"
+    runuser.write_text('#!/bin/sh\n[ "$1 $2 $3" = "--user receiver --" ] && shift 3 && exec "$@"\n')
+    runuser.chmod(0o755)
+    text = re.sub(r"/(?=(etc|var)/)", f"{here}/", SCRIPT.read_text().partition("\nset ")[2])
+    text, changed = re.subn("/opt/receiver/bin", str(Path(sys.executable).parent), text)
+    assert 1 == changed
+    script = here / "programs" / "receiver"
+    script.write_text(f"#!/bin/sh\nset {text}")
+    script.chmod(0o755)
+    environ = clean_environ() | {"PATH": f"{runuser.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [script, "config", "--output", "json"], env=environ, capture_output=True, text=True
+    )
+    assert 0 == done.returncode, done.stderr
+    shown = {row["variable"]: row["value"] for row in map(orjson.loads, done.stdout.splitlines())}
+    assert (odd, f"{here}/archive") == (shown["RECEIVER_INSTANCE"], shown["RECEIVER_ARCHIVE"])
+    assert DEFAULTS.host == shown["RECEIVER_HOST"]
+    of_the_unit = dict(text.split("=", 1) for text in values("Environment"))
+    assert of_the_unit.pop("RECEIVER_TOKENS_FILE")
+    assert "***" in shown["RECEIVER_TOKENS"]
+    assert 3 == len(of_the_unit)
+    for name, value in of_the_unit.items():
+        assert f"{here}{value}" == shown[name]
+    checked = subprocess.run([script, "check"], env=environ, capture_output=True, text=True)
+    assert 0 == checked.returncode, checked.stdout + checked.stderr
+    assert (here / "var/lib/receiver/spool").stat().st_mode & 0o077 == 0
 
 
 def allowed() -> set[str]:

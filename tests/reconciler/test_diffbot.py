@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import orjson
 import pytest
 
 from receiver.errors import ProviderError
@@ -169,6 +171,36 @@ def test_bulk_jobs_are_in_the_same_list(place: Place, simulator: Diffbot, door: 
     simulator.clock.advance(2 * HOUR)
     assert {"repaired": 1} == place.sweep(SWEEP).outcomes
     assert key_of_notification(simulator, "pages") == place.lines()["pages"]["key"]
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"roundsCompleted": "1"},
+        {"jobCompletionTimeUTC": 1786703600.5},
+        {"jobCreationTimeUTC": "1786700000"},
+        {"jobStatus": "done"},
+        {"jobStatus": None},
+        {"jobStatus": {"status": "9"}},
+        {"jobStatus": {"status": [9]}},
+        {"objectsFound": orjson.Fragment(b"1" * 30)},
+    ],
+)
+def test_a_job_that_is_not_as_documented_is_told_and_hides_no_other(
+    place: Place, simulator: Diffbot, door: Sink, strange: dict[str, Any]
+) -> None:
+    complete(simulator, door, "odd", "shop")
+    complete(simulator, door, "theirs", notifyWebhook=f"{door.url}/elsewhere")
+    simulator.clock.advance(2 * HOUR)
+    simulator.settings.forge_job = lambda job: job if job["name"] == "shop" else job | strange
+    summary = place.sweep(SWEEP)
+    assert {"repaired": 1} == summary.outcomes
+    (alarm,) = summary.alarms
+    assert alarm.startswith("1 jobs were not understood, such as odd")
+    assert (0, 1) == (summary.held, summary.foreign)
+    simulator.settings.forge_job = None
+    summary = place.sweep(SWEEP)
+    assert ((), {"odd": "repaired"}) == (summary.alarms, place.outcomes())
 
 
 def test_a_dry_run_writes_nothing(place: Place, simulator: Diffbot, door: Sink) -> None:

@@ -1,11 +1,13 @@
 """Sweeps of Outscraper."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from receiver.errors import ProviderError
 from receiver.reconciler import OutscraperSweep
 from tests.reconciler.place import HOUR, TOKEN, Place, body_of, past
 from tests.simulators.outscraper import Outscraper
@@ -184,6 +186,51 @@ def test_what_is_not_there_is_lost_once_and_stops_no_other(
     assert request_id in {line["task_id"] for line in read_lines(place.archive)}
     assert {} == place.sweep(sweep).outcomes
     assert [] == place.unfinished()
+
+
+def test_requests_that_fail_in_every_sweep_stop_no_new_ones(
+    place: Place, simulator: Outscraper, door: Sink
+) -> None:
+    failing = finished(simulator, 20)
+    simulator.settings.refused = set(failing)
+    request_id = simulator.submit("bars", webhook=webhook(door))
+    simulator.finish(request_id)
+    simulator.wait_idle()
+    simulator.clock.advance(2 * HOUR)
+    sweep = sweep_of()
+    with contextlib.suppress(ProviderError):  # where nothing else was answered in between
+        place.sweep(sweep)
+    for _ in range(3):
+        (new,) = finished(simulator)
+        alarms = place.sweep(sweep).alarms
+        assert [True, True] == [
+            alarms[0].startswith("tasks of earlier sweeps: 20 tasks failed in a row"),
+            alarms[1].startswith("1 webhook calls failed in 24 hours"),
+        ]
+        assert new in place.lines(origin="sweep")
+        # On one list, however often it failed.
+        assert [1] * 20 == [place.unfinished().count(one) for one in failing]
+    simulator.settings.refused.clear()
+    place.sweep(sweep)
+    assert set(failing) < set(place.lines(origin="sweep"))
+    place.sweep(sweep)
+    assert [] == place.unfinished()
+
+
+def test_a_provider_that_refuses_all_that_is_new_is_left_alone(
+    place: Place, simulator: Outscraper, door: Sink
+) -> None:
+    failing = [simulator.submit("bars", webhook=webhook(door)), *finished(simulator, 60)]
+    simulator.finish(failing[0])
+    simulator.wait_idle()
+    simulator.settings.refused = set(failing)
+    with pytest.raises(ProviderError, match="tasks failed in a row"):
+        place.sweep(sweep_of())
+    assert simulator.ledger.count("request") < 40
+    # The failed webhook calls are told all the same.
+    (report,) = place.reports()
+    assert report[-1]["alarms"][0].startswith("1 webhook calls failed in 24 hours")
+    assert sorted(failing) == sorted(place.unfinished())
 
 
 def test_a_dry_run_fetches_nothing(place: Place, simulator: Outscraper) -> None:

@@ -262,8 +262,44 @@ def test_a_dry_run_says_how_much_it_would_be_and_sends_nothing(
     assert [] == receiver("jobs", "--output", "json").rows
 
 
-def test_nothing_to_send_is_done(receiver: Command, target: TargetServer) -> None:
-    assert 0 == receiver.replay(hook(target), "--tag", "nobody's")["confirmed"]
+@pytest.mark.parametrize("words", [("--tag", "nobody's"), ("--tag", "nobody's", "--shard", "0/2")])
+def test_filters_that_nothing_passes_are_told(
+    receiver: Command, target: TargetServer, words: tuple[str, ...]
+) -> None:
+    ended = receiver("replay", "--to", hook(target), *words, "--job", "j", status=1)
+    assert ("", "receiver: nothing found\n") == (ended.out, ended.err)
+    # A name that was misspelt is not what the job was begun with.
+    assert [] == receiver("jobs", "--output", "json").rows
+    assert 0 == receiver.replay(hook(target), *words, "--dry-run", status=1)["callbacks"]
+
+
+def test_a_part_of_the_keys_can_be_empty(
+    receiver: Command, kept: Kept, target: TargetServer
+) -> None:
+    one = ("--key", str(kept.taken[kept.ids[-1]].key), "--latest")
+    counts = [
+        receiver.replay(hook(target), *one, "--shard", f"{index}/2")["confirmed"]
+        for index in range(2)
+    ]
+    assert [0, 1] == sorted(counts)
+
+
+def test_ids_that_are_not_there_are_named_and_the_others_are_sent(
+    receiver: Command, kept: Kept, target: TargetServer
+) -> None:
+    known = kept.ids[0]
+    words = ("replay", "--to", hook(target), "nope", known, "--job", "j", "--output", "json")
+    # And again, for they may have come by then.
+    for confirmed in (1, 0):
+        ended = receiver(*words, status=1)
+        assert "receiver: not in the archive: nope\n" == ended.err
+        assert confirmed == ended.rows[-1]["confirmed"]
+    assert {known: 1} == target.attempts()
+    assert 1 == receiver.replay(hook(target), "nope", known, "--dry-run", status=1)["callbacks"]
+    many = [f"nope-{number}" for number in range(12)]
+    ended = receiver("replay", "--to", hook(target), *many, status=1)
+    assert f"receiver: not in the archive: {', '.join(many[:10])} and 2 more\n" == ended.err
+    assert "" == ended.out
 
 
 def test_a_table_is_for_people(receiver: Command, kept: Kept, target: TargetServer) -> None:
@@ -426,6 +462,9 @@ def test_a_damaged_job_is_told(receiver: Command, target: TargetServer) -> None:
         (("--limit", "0"), "--limit"),
         (("--order", "random"), "--order"),
         (("--since", "yesterday"), "RFC 3339"),
+        (("--since", "1h", "--until", "1h"), "--since 1h is not before --until 1h"),
+        (("--limit", "9" * 23), "--limit"),
+        (("--kind", "postbck"), "'postback', 'pingback', 'notification', 'webhook', 'result'"),
     ],
 )
 def test_usage_errors(
@@ -447,8 +486,7 @@ def test_many_are_not_sent_without_a_question(
 ) -> None:
     monkeypatch.setattr(replay_command, "ASK_ABOVE", 10)
     said = receiver("replay", "--to", hook(target), "--job", "j", status=2).err
-    assert f"send {len(kept.taken)} callbacks to {target.url} asks first" in said
-    assert "--yes" in said
+    assert f"this sends {len(kept.taken)} callbacks to {target.url}: give --yes" in said
     assert [] == target.received
     assert [] == receiver("jobs", "--output", "json").rows
     assert 10 == receiver.replay(hook(target), "--limit", "10")["confirmed"]

@@ -13,7 +13,7 @@ import pytest
 
 from receiver import clock
 from receiver.archive.keys import index_key
-from receiver.errors import Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
+from receiver.errors import Conflict, Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
 from receiver.replay import forward
 from receiver.replay.forward import Forwarder
@@ -45,6 +45,7 @@ class Faulty(DirectoryStore):
         super().__init__(root)
         self.before_get: Callable[[str], None] = lambda key: None
         self.before_put: Callable[[str], None] = lambda key: None
+        self.after_put_if: Callable[[str], None] = lambda key: None
         self.lists = 0
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
@@ -58,6 +59,11 @@ class Faulty(DirectoryStore):
     def put(self, key: str, content: bytes) -> None:
         self.before_put(key)
         super().put(key, content)
+
+    def put_if(self, key: str, content: bytes, *, etag: str | None) -> str:
+        written = super().put_if(key, content, etag=etag)
+        self.after_put_if(key)
+        return written
 
 
 @pytest.fixture
@@ -468,7 +474,7 @@ async def test_one_that_lost_its_lease_stops_and_writes_nothing_more(
     assert {"owner": "b/1", "generation": 2} == {
         name: value
         for name, value in orjson.loads(place.store.get("leases/forward-default.json")).items()
-        if name != "expires_at_us"
+        if name in ("owner", "generation")
     }
 
 
@@ -483,6 +489,36 @@ async def test_a_position_that_somebody_else_wrote_is_not_written_over(
             place.take(now())
             await asyncio.wait((task,), timeout=40)
     assert theirs == place.store.get(POSITION)
+
+
+@pytest.mark.parametrize("answer", [Conflict("not as expected"), StoreError("no answer")])
+async def test_a_position_that_was_written_though_the_store_says_otherwise_is_ours(
+    place: Place, store: Faulty, server: TargetServer, answer: Exception
+) -> None:
+    process, taken = clock.new_id(), []
+    written = 0
+
+    def say(key: str) -> None:
+        nonlocal written
+        written += key == POSITION
+        # Neither the first of all, which nothing could be done about, nor two in a row.
+        if key == POSITION and written % 2 == 0:
+            raise answer
+
+    store.after_put_if = say
+    async with forwarding(place, server.url) as (forwarder, task):
+        await begun(place, task)
+        for number in range(3):
+            taken += place.take(now(), process=process, number=number)
+            done = {"done": [[0, number]]}
+            await until(
+                lambda done=done: (  # type: ignore[misc]
+                    position(place)["processes"].get(process, {}).items() >= done.items()
+                )
+            )
+        assert 3 == forwarder.confirmed
+    assert written > 3
+    assert dict.fromkeys(taken, 1) == server.attempts()
 
 
 async def test_a_damaged_position_is_told_and_nothing_sent(
@@ -600,7 +636,7 @@ async def test_what_is_not_confirmed_is_not_left_behind(
     began_us = clock.now_us() - 3 * LATE_DAYS * DAY_US
     at_us = began_us
     (waiting,) = place.take(Delivery(at_us=began_us))
-    (later,) = place.take(Delivery(at_us=began_us + 9 * DAY_US))
+    later = [place.take(Delivery(at_us=began_us + n * DAY_US))[0] for n in range(1, LATE_DAYS + 3)]
     async with forwarding(
         place, server.url, since_us=began_us - 5 * DAY_US, now_us=lambda: at_us
     ) as (_, task):
@@ -611,8 +647,8 @@ async def test_what_is_not_confirmed_is_not_left_behind(
     assert f"{_day(began_us)}" >= position(place)["from_day"] > f"{_day(began_us - 4 * DAY_US)}"
     server.listen()
     async with forwarding(place, server.url) as (forwarder, _):
-        await until(lambda: forwarder.confirmed == 2)
-    assert {waiting: 1, later: 1} == server.confirmed()
+        await until(lambda: forwarder.confirmed == 1 + len(later))
+    assert dict.fromkeys((waiting, *later), 1) == server.confirmed()
 
 
 def _day(at_us: int) -> str:
@@ -625,10 +661,10 @@ async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetS
     place.take(Delivery(at_us=began_us), process=old)
     async with forwarding(place, server.url, since_us=began_us) as (forwarder, _):
         await until(lambda: forwarder.confirmed == 1)
-        place.take(now(), process=new)
-        await until(lambda: forwarder.confirmed == 2)
+        days_without_a_gap(place, process=new)
+        await until(lambda: forwarder.confirmed == 2 + LATE_DAYS)
         await until(lambda: [new] == list(position(place)["processes"]))
-    assert 2 == len(server.received)
+    assert 2 + LATE_DAYS == len(server.received)
 
 
 async def test_later_than_allowed_is_too_late(
@@ -638,13 +674,56 @@ async def test_later_than_allowed_is_too_late(
     days = {ago: today - timedelta(days=ago) for ago in (LATE_DAYS, LATE_DAYS + 1)}
     since_us, noon_us = clock.now_us() - 30 * DAY_US, int(today.timestamp() * 1e6)
     options: dict[str, Any] = {"since_us": since_us, "now_us": lambda: noon_us}
+    in_time = days_without_a_gap(place, noon_us)
     async with forwarding(place, server.url, **options) as (forwarder, _):
         await until(lambda: position(place).get("from_day") == str(days[LATE_DAYS].date()))
         late, too_late = (
             place.take(Delivery(at_us=int(day.timestamp() * 1e6)))[0] for day in days.values()
         )
-        await until(lambda: forwarder.confirmed == 1)
+        await until(lambda: forwarder.confirmed == 2 + LATE_DAYS)
         looks = store.lists
         await until(lambda: store.lists > looks + 100)
-    assert {late: 1} == server.attempts()
+    assert dict.fromkeys([*in_time, late], 1) == server.attempts()
     assert too_late not in server.attempts()
+
+
+@pytest.mark.parametrize("takes_callbacks", [False, True], ids=["forwards", "takes them too"])
+async def test_a_clock_that_was_ahead_leaves_nothing_behind(
+    place: Place, server: TargetServer, takes_callbacks: bool
+) -> None:
+    """Nothing is sent again, and what comes late is still forwarded."""
+    taken = days_without_a_gap(place, count=LATE_DAYS + 4)
+    since_us = clock.now_us() - 30 * DAY_US
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
+        await until(lambda: forwarder.confirmed == len(taken))
+    ahead_us = 30 * DAY_US
+    options: dict[str, Any] = {"owner": "b/1", "now_us": lambda: clock.now_us() + ahead_us}
+    if takes_callbacks:
+        taken += place.take(Delivery(at_us=clock.now_us() + ahead_us))
+    async with forwarding(place, server.url, **options) as (forwarder, _):
+        # Filed under the day that this clock calls tomorrow, it is seen by a look for late ones.
+        taken += place.take(Delivery(at_us=clock.now_us() + ahead_us + DAY_US))
+        await until(lambda: forwarder.confirmed == 1 + takes_callbacks)
+        written = position(place)["written_at"]
+        await until(lambda: position(place)["written_at"] != written)
+    late = [place.take(Delivery(at_us=clock.now_us() - n * DAY_US))[0] for n in (1, 3)]
+    async with forwarding(place, server.url, owner="c/1") as (forwarder, _):
+        await until(lambda: forwarder.confirmed == len(late))
+    assert dict.fromkeys(taken + late, 1) == server.attempts()
+
+
+def days_without_a_gap(
+    place: Place,
+    until_us: int | None = None,
+    *,
+    count: int = LATE_DAYS + 1,
+    process: str | None = None,
+) -> list[str]:
+    """Archive a callback of each of the last days, the oldest first; return their ids."""
+    process, last_us = process or clock.new_id(), until_us or clock.now_us()
+    return [
+        place.take(
+            Delivery(at_us=last_us - (count - 1 - number) * DAY_US), process=process, number=number
+        )[0]
+        for number in range(count)
+    ]

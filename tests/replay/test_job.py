@@ -294,8 +294,14 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot use the job file"):
+    with pytest.raises(SettingsError, match=r"cannot use the job file .*; set RECEIVER_JOBS to"):
         Job(tmp_path / "file" / "jobs", "a").__enter__()
+
+
+def test_a_file_that_cannot_be_opened_is_told_with_a_mend(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").mkdir()
+    with pytest.raises(SettingsError, match=r"unable to open .*; set RECEIVER_JOBS to"):
+        Job(tmp_path, "a").__enter__()
 
 
 def test_a_disk_that_takes_no_more_is_told(tmp_path: Path) -> None:

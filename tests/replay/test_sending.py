@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -364,6 +364,51 @@ def test_many_that_are_refused_do_not_hold_up_the_others(server: TargetServer, e
     assert {outcome.confirmed for each, outcome in told.outcomes.items() if each in bad} <= {False}
 
 
+def test_that_a_target_is_down_is_said_once_until_it_has_changed(
+    server: TargetServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurried = Hurried()
+    naps = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal naps
+        naps += 1
+        if naps == 60:
+            server.listen()
+        await hurried.sleep(seconds)
+
+    caplog.set_level("INFO", logger="receiver.replay.sending")
+    items = some(server.url.replace("://", "://user:s3cr3t@"), 20)
+    for times in (1, 2):
+        server.refuse()
+        naps = 0
+        told = send(items, told=Told(), patient=True, now=hurried.now, sleep=sleep)
+        assert max(outcome.attempts for outcome in told.outcomes.values()) > 3
+        warned = [r for r in caplog.records if r.levelname == "WARNING"]
+        assert ["target cannot be reached; trying again"] * times == [
+            record.getMessage() for record in warned
+        ]
+        assert [(server.url, "Connection refused")] * times == [
+            (record.__dict__["target"], record.__dict__["error"]) for record in warned
+        ]
+        assert times == caplog.messages.count("target takes callbacks again")
+
+
+def test_that_a_target_takes_nothing_is_said_once_and_of_one_callback_never(
+    server: TargetServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="receiver.replay.sending")
+    items = some(server.url, 40)
+    server.plan(items[5].entry.delivery_id, *[Reply(status=503)] * 3)
+    send(items, patient=True, concurrency=8)
+    assert [] == caplog.messages
+    server.otherwise = lambda _: Reply(status=503 if len(server.received) < 200 else 200)
+    send(some(server.url, 20), patient=True, concurrency=8)
+    assert ["target takes no callback; trying again", "target takes callbacks again"] == (
+        caplog.messages
+    )
+
+
 # Being told to stop.
 
 
@@ -459,18 +504,29 @@ def test_when_cancelled_what_waits_for_its_turn_is_not_sent(server: TargetServer
 
 
 class Recorder(Target):
-    """Stands for the network: notes when what is sent, and answers as it is told, after a while."""
+    """Stands for the network: notes when what is sent, and answers as it is told, after a while.
 
-    def __init__(self, fake: Clock, answer: Callable[[int], Answer], seconds: float) -> None:
+    Behind the sending of some, the process stands still for so many seconds.
+    """
+
+    def __init__(
+        self,
+        fake: Clock,
+        answer: Callable[[int], Answer],
+        seconds: float,
+        stalls: Mapping[int, float],
+    ) -> None:
         super().__init__(connections=1, timeout_seconds=1.0)
         self._clock = fake
         self._answer = answer
         self._seconds = seconds
+        self._stalls = stalls
         self.sent: list[float] = []
 
     async def send(self, method: str, url: str, *, headers: Any, body: bytes) -> Answer:
         number = len(self.sent)
         self.sent.append(self._clock.now())
+        self._clock.at += self._stalls.get(number, 0.0)
         await self._clock.sleep(self._seconds)
         return self._answer(number)
 
@@ -483,13 +539,14 @@ def paced(
     *,
     answer: Callable[[int], Answer] = lambda number: FINE,
     seconds: float = 0.0,
+    stalls: Mapping[int, float] | None = None,
     **options: Any,
 ) -> list[float]:
     """Return the moments at which so many were sent."""
     told, fake = Told(), Clock()
 
     async def whole() -> list[float]:
-        recorder = Recorder(fake, answer, seconds)
+        recorder = Recorder(fake, answer, seconds, stalls or {})
         sender = Sender(recorder, signer=None, now=fake.now, sleep=fake.sleep, **options)
         ticking = asyncio.create_task(fake.tick())
         try:
@@ -525,6 +582,14 @@ def test_a_rate_is_held_and_reached(rate: float, concurrency: int, seconds: floa
     assert holds(rate, sent)
     slowest = max(1 / rate, seconds / concurrency)
     assert sent[-1] - sent[0] <= count * slowest + seconds + 1e-6
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_what_was_due_while_the_process_stood_still_is_not_made_up_for(seconds: float) -> None:
+    stalls = {10: 30.0, 33: 1.0}
+    sent = paced(60, rate=10.0, concurrency=20, seconds=seconds, stalls=stalls)
+    assert holds(10.0, sent)
+    assert sent[-1] - sent[0] <= 60 / 10.0 + sum(stalls.values()) + seconds + 1e-6
 
 
 def test_without_a_rate_there_is_no_waiting() -> None:

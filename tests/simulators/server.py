@@ -95,6 +95,10 @@ class Simulator(ABC):
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop for good: the port is free for others."""
         self.stop()
         if self._placeholder is not None:
             self._placeholder.close()

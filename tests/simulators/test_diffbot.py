@@ -251,6 +251,15 @@ def test_the_data_of_a_job_is_read_and_downloaded_with_the_token_in_it(
     assert 11 == len(urls.splitlines())
 
 
+def test_what_the_list_shows_of_a_job_can_be_forged(
+    client: httpx2.Client, diffbot: Diffbot
+) -> None:
+    diffbot.create("shop", seeds="https://s")
+    diffbot.settings.forge_job = lambda job: job | {"roundsCompleted": "1"}
+    (job,) = client.get("/v3/crawl?token=token").json()["jobs"]
+    assert ("1", 0) == (job["roundsCompleted"], diffbot.job("shop")["roundsCompleted"])
+
+
 def test_a_rate_limit_can_be_set_and_is_429(client: httpx2.Client, diffbot: Diffbot) -> None:
     diffbot.settings.calls_per_minute = 2
     codes = [client.get("/v3/crawl?token=token").status_code for _ in range(3)]

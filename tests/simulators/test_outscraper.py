@@ -261,6 +261,14 @@ def test_what_is_not_understood_is_422(client: httpx2.Client, method: str, path:
     assert (422, True) == (answer.status_code, answer.json()["error"])
 
 
+def test_a_request_can_be_refused_every_time(client: httpx2.Client, outscraper: Outscraper) -> None:
+    refused, other = outscraper.submit("bars"), outscraper.submit("cafes")
+    outscraper.settings.refused = {refused}
+    answers = [client.get(f"/requests/{one}") for one in (refused, refused, other)]
+    assert [422, 422, 200] == [answer.status_code for answer in answers]
+    assert answers[0].json()["error"] is True
+
+
 def test_faults_hit_this_provider_too(client: httpx2.Client, outscraper: Outscraper) -> None:
     outscraper.fail("cut", family="webhook-calls", times=1)
     with pytest.raises(httpx2.TransportError):

@@ -179,6 +179,53 @@ def test_requests_in_one_packet_are_answered_in_order(door: Door) -> None:
     assert ["0", "1", "2", "3", "4", "last"] == tasks
 
 
+@pytest.mark.parametrize("size", [2, _BODY_BYTES_MAX])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_client_that_sends_no_more_is_answered(door: Door, version: str, size: int) -> None:
+    path = door.receiver.path("diffbot", "notification")
+    head = f"POST {path} HTTP/{version}\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"
+    with connect(door.receiver.url) as connection:
+        connection.sendall(head.encode() + b"{}".ljust(size))
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_answer(connection)
+        assert b"" == connection.recv(1)
+    assert size == door.line(answer)["body_bytes"]
+
+
+def test_all_requests_of_a_client_that_sends_no_more_are_answered(door: Door) -> None:
+    requests = [f"GET {_PINGBACK}/{TOKEN}?id={n} HTTP/1.1\r\nHost: a\r\n\r\n" for n in range(5)]
+    with connect(door.receiver.url) as connection:
+        connection.sendall("".join(requests).encode())
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert 5 == received.count(b"HTTP/1.1 200 OK\r\n")
+    assert 1 == received.count(b"connection: close\r\n")
+
+
+@pytest.mark.parametrize("part", ["", "POST", "head", "body", "chunk", "answered"])
+def test_a_client_that_sends_no_more_and_has_no_whole_request_is_closed_at_once(
+    door: Door, part: str
+) -> None:
+    before = door.stored()
+    head = f"POST {door.receiver.path('dataforseo', 'postback', '?id=5')} HTTP/1.1\r\nHost: a\r\n"
+    sent = {
+        "head": head,
+        "body": f"{head}Content-Length: 2\r\n\r\n{{",
+        "chunk": f"{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n",
+        "answered": "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    }.get(part, part)
+    with connect(door.receiver.url) as connection:
+        connection.sendall(sent.encode())
+        if part == "answered":
+            read_answer(connection)
+        connection.shutdown(socket.SHUT_WR)
+        # Before any limit: heads have thirty seconds, idle connections many more.
+        assert _closed_within(connection, 10)
+    assert before == door.stored()
+
+
 def test_a_client_that_goes_away_in_its_body_leaves_nothing(door: Door) -> None:
     before = door.stored()
     path = door.receiver.path("dataforseo", "postback", "?id=5")

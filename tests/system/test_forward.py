@@ -3,6 +3,7 @@
 import base64
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -226,6 +227,33 @@ def test_the_command_forwards_what_there_is_and_lists_what_it_cannot(
             life.wait_for_all()
             assert "0 confirmed, 0 failed" in life.errors[-1]
         assert len(kept) == len(target.received)
+
+
+def test_the_command_says_that_the_target_is_down_and_how_far_behind_it_was(
+    tmp_path: Path, target: TargetServer
+) -> None:
+    with Receiver(tmp_path) as it:
+        it.start()
+        deliver(it, Ledger(), Samples(seed=75), 3)
+        it.wait_until_shipped()
+        assert 0 == it.terminate()
+        with closing(forward(it, target, "--since", "2h")) as life:
+            wait_for(lambda: life.errors, "it warns")
+            life.signal(signal.SIGINT)
+            assert 130 == life.wait(), life.text()
+            life.wait_for_all()
+            warned, said = life.errors
+            warning = orjson.loads(warned)
+            assert ("target cannot be reached; trying again", target.url, "Connection refused") == (
+                *(warning["message"], warning["target"]),
+                warning["error"],
+            )
+            behind = re.fullmatch(
+                rf"forwarding to {target.url}: 0 confirmed, 0 failed, ([\d.]+) s behind", said
+            )
+            assert behind is not None, said
+            assert float(behind[1]) > 0
+            nothing_is_shown(life.text())
 
 
 def _stand_by(it: Receiver, target: TargetServer) -> None:

@@ -81,7 +81,7 @@ class Desk:
     def stop(self) -> None:
         self.receiver.close()
         for simulator in self.simulators.values():
-            simulator.stop()
+            simulator.close()
 
     def type(self, *arguments: str, given: str | None = None, **settings: str) -> Ended:
         """Run a command to its end; nothing that it prints may hold a secret."""
@@ -258,7 +258,7 @@ def test_crawls_are_stopped_a_thousand_a_call_and_only_on_a_yes(desk: Desk, tmp_
     source.write_text("\n".join(ids))
     ended = desk.type("dataforseo", "force-stop", "--from", str(source))
     assert 2 == ended.returncode
-    assert "stop 1500 crawls for good asks first; not on a terminal, it needs --yes" in ended.stderr
+    assert "Error: this stops 1500 crawls for good: give --yes\n" in ended.stderr
     assert 0 == desk.dataforseo.ledger.count("force_stop")
     rows = desk.rows("dataforseo", "force-stop", "--from", str(source), "--yes")
     assert {"20000 Ok."} == {row["answer"] for row in rows}
@@ -271,7 +271,7 @@ def test_on_a_terminal_the_question_is_asked(desk: Desk) -> None:
     (task_id,) = desk.dataforseo.post("on_page", {"target": "example.org"})
     status, shown = desk.at_a_terminal("dataforseo", "force-stop", task_id, answer="n")
     assert 130 == status
-    assert "stop 1 crawls for good? [y/N]" in shown
+    assert "This stops 1 crawl for good. Go on? [y/N]" in shown
     assert not desk.dataforseo.task(task_id).force_stopped
     status, shown = desk.at_a_terminal("dataforseo", "force-stop", task_id, answer="y")
     assert 0 == status
@@ -285,10 +285,13 @@ def test_on_a_terminal_the_question_is_asked(desk: Desk) -> None:
         (["dataforseo", "resend", "--from", "no-such-file"], "no-such-file"),
         (["dataforseo", "resend", "--from", "."], "directory"),
         (["dataforseo", "errors", "--hours", "200"], "--hours"),
-        (["diffbot", "delete", "shop"], "it needs --yes"),
-        (["diffbot", "restart", "shop"], "it needs --yes"),
-        (["outscraper", "restart", "7"], "it needs --yes"),
-        (["outscraper", "terminate", "7"], "it needs --yes"),
+        (["dataforseo", "resend", "--from", sys.executable], "it is no text"),
+        (["diffbot", "delete", "shop"], "deletes the job shop and its data for good: give --yes"),
+        (["diffbot", "restart", "shop"], "erases the data of shop and begins it again"),
+        (["diffbot", "pause", "shop", "--yes"], "No such option"),
+        (["outscraper", "restart", "7"], "runs 7 again, which costs again: give --yes"),
+        (["outscraper", "terminate", "7"], "removes the task 7 for good: give --yes"),
+        (["outscraper", "task", "7", "--yes"], "No such option"),
         (["sweep", "nobody"], "nobody"),
     ],
 )
@@ -386,23 +389,23 @@ ASK = {
 }
 
 
-def said_of(desk: Desk, provider: str, ended: Ended) -> str:
+def said_of(desk: Desk, provider: str, ended: Ended, status: int = 4) -> str:
     """Return the one line that is left of a command which could not do its work."""
-    assert (4, "") == (ended.returncode, ended.stdout), ended
+    assert (status, "") == (ended.returncode, ended.stdout), ended
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"receiver: {provider}")
     assert len(line) < 250
     return line
 
 
-def all_at_once(desk: Desk, **settings: str) -> dict[str, str]:
+def all_at_once(desk: Desk, status: int = 4, **settings: str) -> dict[str, str]:
     """Ask every provider at the same time; return what was said of each."""
     with ThreadPoolExecutor(len(ASK)) as pool:
         ended = {
             provider: pool.submit(desk.type, *arguments, **settings)
             for provider, arguments in ASK.items()
         }
-    return {name: said_of(desk, name, future.result()) for name, future in ended.items()}
+    return {name: said_of(desk, name, future.result(), status) for name, future in ended.items()}
 
 
 @pytest.mark.parametrize(
@@ -434,6 +437,7 @@ def test_a_redirect_to_another_host_is_one_clear_line_and_goes_nowhere(desk: Des
 def test_wrong_credentials_are_one_clear_line_that_names_them(desk: Desk) -> None:
     said = all_at_once(
         desk,
+        status=3,
         RECEIVER_DATAFORSEO_PASSWORD="another-one",
         RECEIVER_DATAFORAPPS_LOGIN="another-one",
         RECEIVER_DIFFBOT_TOKEN="another-one",
@@ -459,26 +463,33 @@ def test_missing_credentials_are_an_error_of_settings_that_names_them(tmp_path: 
 def test_an_audit_names_what_the_provider_did_and_the_archive_lacks(desk: Desk) -> None:
     api, receiver = desk.dataforseo, desk.receiver
     path = receiver.path("dataforseo", "{}", "?id=$id&tag=$tag")
+    # All of it waits in the spool at first.
+    receiver.environ["RECEIVER_BATCH_SECONDS"] = "600"
     receiver.start()
-    came, lost, told, foreign, waiting = api.post(
+    came, lost, told, foreign, empty, waiting = api.post(
         ORGANIC,
         _task("came", postback_url=receiver.url + path.format("postback")),
         _task("lost", postback_url="http://127.0.0.1:1" + path.format("postback")),
         _task("told", pingback_url="http://127.0.0.1:1" + path.format("pingback")),
         _task("foreign", postback_url="http://127.0.0.1:1/elsewhere?id=$id"),
+        _task("empty", postback_url="http://127.0.0.1:1" + path.format("postback")),
         _task("waiting", postback_url=receiver.url + path.format("postback")),
     )
-    for task_id in (came, lost, told, foreign):
+    for task_id in (came, lost, told, foreign, empty):
         api.finish(task_id)
     api.wait_idle()
+    # Whoever knows the URL can do this; it brings no result.
+    posted = receiver.request("POST", path.format("postback").replace("$id", empty))
+    assert 200 == posted.status
     missing = desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "0", status=1)
-    assert {(lost, "postback_url"), (told, "pingback_url")} == {
-        (row["id"], row["lacks"]) for row in missing
-    }
-    assert {"lost", "told"} == {row["tag"] for row in missing}
+    lacking = {(lost, "postback_url"), (told, "pingback_url"), (empty, "postback_url")}
+    assert lacking == {(row["id"], row["lacks"]) for row in missing}
+    assert {"lost", "told", "empty"} == {row["tag"] for row in missing}
     assert [] == desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "2")
     receiver.terminate()
     # Archived is as good as spooled, and a result as good as a callback.
+    archived = desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "0", status=1)
+    assert lacking == {(row["id"], row["lacks"]) for row in archived}
     assert 0 == desk.type("sweep", "dataforseo", RECEIVER_SWEEP_GRACE_SECONDS="0").returncode
     assert [] == desk.rows("audit", "dataforseo", "--api", "serp", "--hours-late", "0")
     assert waiting not in {row["id"] for row in missing}

@@ -279,7 +279,7 @@ def test_some_that_fail_are_told(many: Kept, target: TargetServer) -> None:
 
 def test_many_are_not_sent_without_a_question(many: Kept, target: TargetServer) -> None:
     why = many.error("replay", "--to", hook(target), status=2)
-    assert f"send {MANY} callbacks to {target.url} asks first" in why
+    assert f"this sends {MANY} callbacks to {target.url}: give --yes" in why
     assert [] == target.received
 
 

@@ -144,7 +144,7 @@ def test_no_command_shows_a_secret(it: Receiver, gossip: TargetServer) -> None:
                 *(["task", _TASK_ID], ["resend", _TASK_ID], ["force-stop", _TASK_ID, "--yes"]),
             )
         ),
-        *(["diffbot", action, "job", "--yes"] for action in ("job", "pause", "resume")),
+        *(["diffbot", action, "job"] for action in ("job", "pause", "resume")),
         *(["diffbot", "restart", "job", "--yes"], ["diffbot", "delete", "job", "--yes"]),
         ["diffbot", "jobs"],
         *(["outscraper", "tasks"], ["outscraper", "task", "1"], ["outscraper", "request", "1"]),

@@ -33,6 +33,8 @@ class Settings:
     escape: bool = False
     # What download URLs begin with; None is this server.  The sample has http://api.diffbot.com.
     download_base: str | None = None
+    # §2.4 [I]: the types of a job's fields are remote data; a test can forge what the list shows.
+    forge_job: Callable[[Json], Json] | None = None
 
 
 class Failed(Exception):
@@ -259,7 +261,10 @@ class Diffbot(Simulator):
         return job.shown(now=self.clock.time(), download_base=self.url if base is None else base)
 
     def _listed(self, jobs: list[Job]) -> web.Response:
-        return _json({"jobs": [self._shown(job) for job in jobs]})
+        shown = [self._shown(job) for job in jobs]
+        if self.settings.forge_job is not None:
+            shown = [self.settings.forge_job(job) for job in shown]
+        return _json({"jobs": shown})
 
 
 def _json(body: Json, *, status: int = 200) -> web.Response:

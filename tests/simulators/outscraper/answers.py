@@ -104,6 +104,8 @@ class Answers:
 
     def _show_request(self, request_id: str, call: web.Request) -> web.Response:
         request = self._find_request(request_id)
+        if request_id in self._state.settings.refused:
+            raise Failed(422, "422 Unprocessable Entity")
         outcome = request.outcome
         now = self._state.clock.time()
         if (

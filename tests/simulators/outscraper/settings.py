@@ -1,6 +1,6 @@
 """What a test may set of the simulated Outscraper; the defaults are what is documented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 HOUR_SECONDS = 3600.0
@@ -23,6 +23,8 @@ class Settings:
     result_seconds: float = 4 * HOUR_SECONDS
     # §3.4: documented as a 204, which cannot carry the documented body: both are possible.
     failure_form: Literal["204", "200"] = "204"
+    # §3.7 [D]: 422 exists; requests whose results are answered with it, every time.
+    refused: set[str] = field(default_factory=set)
     requests_listed_max: int = 100  # §3.4 [D]
     listed_seconds: float = 24 * HOUR_SECONDS  # §3.4, §3.6 [D]
     # §3.3 [D]: the account's webhook; the parameter `webhook` of a request overwrites it.
