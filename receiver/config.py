@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         60.0, description="longest wait for bytes of a provider's API"
     )
     result_bytes_max: Bytes = Field(
-        ByteSize(256 << 20), description="largest answer of a provider's API"
+        ByteSize(256 << 20), le=2 << 30, description="largest answer of a provider's API"
     )
     catalog: Path = Field(Path("data/catalog"), description="directory of the index's cache")
     forward_url: SecretStr | None = Field(
@@ -156,7 +156,10 @@ class Settings(BaseSettings):
         30.0, description="longest wait for the answer to a replayed or forwarded callback"
     )
     jobs: Path = Field(Path("data/jobs"), description="directory of the jobs of `replay`")
-    body_bytes_max: Bytes = Field(ByteSize(64 << 20), description="largest body taken; 413 above")
+    # A record counts its body in 32 bits, and a body is held in memory.
+    body_bytes_max: Bytes = Field(
+        ByteSize(64 << 20), le=2 << 30, description="largest body taken; 413 above"
+    )
     body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 503 above")
     head_bytes_max: Bytes = Field(
         ByteSize(128 << 10), description="largest request line and headers together; 431 above"

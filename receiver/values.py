@@ -41,7 +41,8 @@ def expected(field: FieldInfo) -> str:
     if kind is bool:
         return "true or false"
     if kind is ByteSize:
-        return f"a size such as 64MiB or 67108864{'' if above is None else ', above 0'}"
+        size = f"a size such as 64MiB or 67108864{'' if above is None else ', above 0'}"
+        return size if high is None else f"{size}, at most {shown(ByteSize(high))}"
     if kind is int:
         return f"a whole number, {low} " + ("or more" if high is None else f"to {high}")
     if kind is float:

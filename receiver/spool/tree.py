@@ -52,7 +52,12 @@ def claim(root: Path) -> tuple[Path, int]:
     The directory is durable on return.  It is born under a name that nobody looks at and gets
     its own only when the lock is held, so no shipper can take it for a dead one.
     """
-    disk.make_directory(root)
+    if root.is_dir():
+        # Whoever made it may have died before its name was durable.
+        with contextlib.suppress(PermissionError):  # made by an administrator, long ago
+            disk.sync_directory(root.parent)
+    else:
+        disk.make_directory(root)
     # Markers are made of it, so it must not follow from the delivery ids that senders are told.
     process = clock.new_id(noise=secrets.randbits)
     unborn = root / f"{_UNBORN}{process}"
