@@ -298,8 +298,12 @@ def test_no_proxy_is_believed_where_none_is_named(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("RECEIVER_BODY_BYTES_MAX", "lots", "must be a size such as 64MiB or 67108864, above 0"),
-        ("RECEIVER_BODY_BYTES_MAX", "4GiB", "or 67108864, above 0, at most 2GiB"),
+        ("RECEIVER_BATCH_BYTES", "lots", "must be a size such as 64MiB or 67108864, above 0"),
+        (
+            "RECEIVER_BODY_BYTES_MAX",
+            "4GiB",
+            "must be a size such as 64MiB or 67108864, above 0, at most 2GiB",
+        ),
         ("RECEIVER_DISK_RESERVE_BYTES", "-1", "must be a size such as 64MiB or 67108864"),
         ("RECEIVER_PORT", "http", "must be a whole number, 0 to 65535"),
         ("RECEIVER_PORT", "70000", "must be a whole number, 0 to 65535"),

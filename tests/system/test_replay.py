@@ -326,7 +326,7 @@ def test_a_terminal_is_asked_and_shown_how_far_it_is(many: Kept, target: TargetS
     words = ("replay", "--to", hook(target), "--concurrency", "32")
     status, shown = at_a_terminal(many, *words, answer="n")
     assert 130 == status
-    assert f"send {MANY} callbacks to {target.url}?" in shown
+    assert f"This sends {MANY} callbacks to {target.url}. Go on?" in shown
     assert [] == target.received
     status, shown = at_a_terminal(many, *words, answer="y")
     assert 0 == status
