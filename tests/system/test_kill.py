@@ -18,8 +18,8 @@ from tests.system.conftest import Place
 # Half of a minute on a machine of its own.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-# Over both stores 52 kills.
-_KILLS = ("server",) * 14 + ("parent",) * 5 + ("all",) * 4 + ("all while starting",) * 3
+# Over both stores 40 kills.
+_KILLS = ("server",) * 10 + ("parent",) * 4 + ("all",) * 3 + ("all while starting",) * 3
 
 _SETTINGS = {
     "RECEIVER_WORKERS": "2",
