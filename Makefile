@@ -47,7 +47,7 @@ layers: install ## who may import whom
 	$(BIN)/lint-imports
 
 bench: install ## measure; writes a table and a plot to bench-results/
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.tools.bench
 
 fmt: install ## mend formatting and what lint can mend
 	$(BIN)/ruff format .

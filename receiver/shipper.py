@@ -19,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from receiver import envelope, metrics, segment, spool
+from receiver import metrics, spool
 from receiver.archive import Compression, SegmentObjects, quarantine_key
+from receiver.archive.body import decode
 from receiver.archive.reading import entries
-from receiver.body import decode
 from receiver.errors import Damaged, NotFound, StoreError
-from receiver.providers import Provider, Recognised
+from receiver.providers import Provider, Recognised, envelope
+from receiver.spool import segment
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)

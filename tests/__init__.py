@@ -1,1 +1,1 @@
-"""The tests; a package, so that they can import what `tests.support` offers."""
+"""The tests; a package, so that they can import what `tests.tools.support` offers."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.relay import Relay
-from tests.support.s3 import Bucket, S3Server, s3_server
+from tests.tools.support.relay import Relay
+from tests.tools.support.s3 import Bucket, S3Server, s3_server
 
 # How long an example takes is the machine's affair, and every run tries the same ones; others are
 # tried with `--hypothesis-profile=default`.

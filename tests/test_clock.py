@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import clock
-from tests.deliveries import AT_US
+from tests.tools.deliveries import AT_US
 
 moments = st.integers(0, 253_402_300_799_999_999)
 

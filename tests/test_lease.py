@@ -12,7 +12,7 @@ from receiver import metrics
 from receiver.errors import Conflict, LeaseHeld, LeaseLost, StoreError
 from receiver.lease import Lease, Watch
 from receiver.store import DirectoryStore, Store, open_store
-from tests.support.s3 import Bucket
+from tests.tools.support.s3 import Bucket
 
 KEY = "leases/sweep-dataforseo.json"
 SECONDS = 60.0

@@ -16,15 +16,15 @@ from typing import Any
 import orjson
 import pytest
 
-from receiver import clock, metrics, segment, spool
+from receiver import clock, metrics, spool
 from receiver.archive import COMPRESSIONS
-from receiver.envelope import Envelope
 from receiver.errors import StoreError, StoreRefused
 from receiver.providers import PROVIDERS, Entrance, Provider, Recognised
+from receiver.providers.envelope import Envelope
 from receiver.shipper import Shipped, Shipper
-from receiver.spool import Writer
+from receiver.spool import Writer, segment
 from receiver.store import Check, DirectoryStore, Listed
-from tests.deliveries import AT_US, HOUR_US, framed, head_of, segment_file
+from tests.tools.deliveries import AT_US, HOUR_US, framed, head_of, segment_file
 
 POSTBACK = gzip.compress(b'{"status_code":20000,"tasks":[{"id":"t","status_code":20000}]}')
 

@@ -1,7 +1,7 @@
 """The keys of the archive; the tree is drawn in the package's docstring."""
 
 from receiver import clock
-from receiver.segment import process_of
+from receiver.spool.segment import process_of
 
 INDEX_SUFFIX = ".jsonl.gz"
 

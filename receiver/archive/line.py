@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from receiver import clock
-from receiver.body import Body
-from receiver.envelope import Envelope
+from receiver.archive.body import Body
 from receiver.providers import Recognised
+from receiver.providers.envelope import Envelope
 
 # Bytes of a body encoded at a time: a multiple of three, so that base64 pieces join.
 _BASE64_BYTES = 192 << 10

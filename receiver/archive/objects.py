@@ -12,10 +12,10 @@ import zstandard
 from isal import isal_zlib
 
 from receiver.archive import line
+from receiver.archive.body import Body
 from receiver.archive.keys import callbacks_key, index_key
-from receiver.body import Body
-from receiver.envelope import Envelope
 from receiver.providers import Recognised
+from receiver.providers.envelope import Envelope
 
 MEMBER_BYTES = 256 << 10
 # isal's level 1 costs what level 0 costs and saves a sixth of the bytes.

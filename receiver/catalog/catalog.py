@@ -10,9 +10,9 @@ from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.catalog import queries, syncing
 from receiver.catalog.file import Discarded, File, Unusable
+from receiver.catalog.filters import Filters, Shard
 from receiver.catalog.queries import Order
 from receiver.catalog.syncing import Synced
-from receiver.filters import Filters, Shard
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from receiver.catalog.filters import Shard
 from receiver.catalog.tables import FORMAT, SCHEMA
 from receiver.errors import StoreError
-from receiver.filters import Shard
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from receiver import clock
 from receiver.archive import callbacks_key
 from receiver.archive.reading import Entry
+from receiver.catalog.filters import Filters, Shard
 from receiver.catalog.tables import segment_name
-from receiver.filters import Filters, Shard
 from receiver.providers.base import brings_result
 
 Order = Literal["arrival", "newest", "object"]

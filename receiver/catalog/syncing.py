@@ -15,8 +15,8 @@ from receiver.archive.keys import INDEX_SUFFIX
 from receiver.catalog.file import transaction
 from receiver.catalog.tables import Labels, drop, known_days, known_keys, take
 from receiver.errors import NotFound
-from receiver.parallel import map_ahead
 from receiver.store import Store
+from receiver.store.ahead import map_ahead
 
 _INDEX = "index/"
 _AT_ONCE = 16

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from receiver import config, log
-from receiver.caller import Caller
 from receiver.cli.masking import Mask, json_text
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Conversation, Reply
+from receiver.reconciler.caller import Caller
 from receiver.service.reconciling import caller_of
 
 T = TypeVar("T")

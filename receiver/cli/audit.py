@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from receiver import config, search
-from receiver.catalog import Catalog
+from receiver import config
+from receiver.catalog import Catalog, search
+from receiver.catalog.filters import Filters
 from receiver.cli.asking import hold, load_settings, masked
 from receiver.cli.find import synced
 from receiver.cli.output import counted, output_option, print_rows
-from receiver.filters import Filters
 from receiver.providers.base import brings_result
 from receiver.providers.dataforseo_api import id_list, read_time, write_time
 from receiver.service.parts import store_of

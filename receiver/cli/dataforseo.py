@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from receiver import operations
 from receiver.cli.asking import (
     confirm,
     failed,
@@ -22,6 +21,7 @@ from receiver.cli.asking import (
 from receiver.cli.masking import Mask
 from receiver.cli.output import complain, counted, output_option, print_rows
 from receiver.providers import dataforseo_api
+from receiver.reconciler import operations
 from receiver.service.reconciling import caller_of
 
 

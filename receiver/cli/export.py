@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import FileSizeColumn, Progress, TextColumn, TimeElapsedColumn
 
-from receiver import search
 from receiver.archive.reading import Entry
+from receiver.catalog import search
 from receiver.cli.find import (
     LIMIT,
     check_archive,

@@ -10,13 +10,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from receiver import clock, config, log, search
-from receiver.catalog import Catalog
+from receiver import clock, config, log
+from receiver.catalog import Catalog, search
+from receiver.catalog.filters import Filters
 from receiver.cli.masking import Mask
 from receiver.cli.moment import Moment, as_datetime, check_period
 from receiver.cli.output import complain, output_option, print_rows
 from receiver.errors import SettingsError
-from receiver.filters import Filters
 from receiver.providers import PROVIDERS
 from receiver.service.parts import store_of
 from receiver.service.reconciling import catalog_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from receiver.filters import read_moment
+from receiver.catalog.filters import read_moment
 
 
 @dataclass(frozen=True, slots=True)

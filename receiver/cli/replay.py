@@ -13,17 +13,17 @@ import uvloop
 
 from receiver import config
 from receiver.catalog import Catalog
+from receiver.catalog.filters import Filters, Shard, read_shard
 from receiver.cli.asking import confirm, load_settings, yes_option
 from receiver.cli.find import LIMIT, check_archive, filter_options, load, synced
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.cli.selecting import Asked, begin, lacking, selected
 from receiver.cli.sending import SendingBar, send_options
-from receiver.filters import Filters, Shard, read_shard
 from receiver.replay import Form, Job, Selection, Sender, Summary, job, replay
+from receiver.replay.target import Target
 from receiver.service.forwarding import signer_of
 from receiver.service.parts import store_of
 from receiver.store import Store
-from receiver.target import Target
 
 # More callbacks than this are sent only after a question.
 ASK_ABOVE = 1000

@@ -11,9 +11,9 @@ import orjson
 
 from receiver import clock
 from receiver.catalog import Catalog
+from receiver.catalog.filters import Shard
 from receiver.cli.find import filters_of
 from receiver.errors import SettingsError
-from receiver.filters import Shard
 from receiver.replay import Job, Selection, job
 
 # What stands for no ids at all: nothing failed.

@@ -10,12 +10,12 @@ import click
 from receiver import config, disk, spool
 from receiver.cli.asking import masked
 from receiver.cli.output import output_option, print_rows
+from receiver.config.types import shown
 from receiver.errors import ReceiverError, SettingsError
 from receiver.providers import PROVIDERS, dataforseo_api
 from receiver.replay import Form
 from receiver.service import forwarding, parts, reconciling
 from receiver.store import Check
-from receiver.values import shown
 
 
 @click.command(short_help="Print the URLs to register with each provider.")

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from receiver import clock, config, search
+from receiver import clock, config
+from receiver.catalog import search
+from receiver.catalog.filters import Filters
+from receiver.catalog.search import Callback
 from receiver.cli.find import check_archive, in_spool, load, synced
 from receiver.cli.masking import Mask, json_text, one_line, printable
 from receiver.cli.output import binary_stdout, plain
 from receiver.errors import ReceiverError
-from receiver.filters import Filters
-from receiver.search import Callback
 from receiver.service.parts import store_of
 from receiver.store import Store
 

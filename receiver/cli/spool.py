@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
-from receiver import clock, config, envelope, segment
+from receiver import clock, config
 from receiver import spool as spools
 from receiver.cli.output import binary_stdout, complain, output_option, print_json, print_rows
+from receiver.providers import envelope
+from receiver.spool import segment
 
 _STATES = {segment.OPEN: "open", segment.SEALED: "sealed", segment.TORN: "torn"}
 

@@ -15,13 +15,13 @@ from rich.progress import (
 )
 
 from receiver import config, log
+from receiver.archive.verify import Verified
+from receiver.archive.verify import verify as verify_archive
 from receiver.cli.find import check_archive
 from receiver.cli.masking import Mask
 from receiver.cli.moment import Instant, Moment, as_datetime, check_period
 from receiver.cli.output import counted, output_option, print_json, print_rows
 from receiver.service.parts import store_of
-from receiver.verify import Verified
-from receiver.verify import verify as verify_archive
 
 
 @click.command(short_help="Prove that the archive holds what its index claims.")

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from receiver.envelope import Envelope
+from receiver.providers.envelope import Envelope
 
 T = TypeVar("T")
 

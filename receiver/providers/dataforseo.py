@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import msgspec
 
-from receiver.envelope import Envelope
 from receiver.providers.base import (
     Entrance,
     Recognised,
@@ -20,6 +19,7 @@ from receiver.providers.base import (
     read_json,
     undo_second_encoding,
 )
+from receiver.providers.envelope import Envelope
 
 _QUERY = "?id=$id&tag=$tag"
 

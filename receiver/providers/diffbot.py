@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from receiver.envelope import Envelope
 from receiver.providers.base import Entrance, Recognised, Unreadable, header_text, read_json
+from receiver.providers.envelope import Envelope
 
 
 class _Status(msgspec.Struct):

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from receiver.envelope import Envelope
 from receiver.providers.base import Entrance, Recognised, Unreadable, read_json
+from receiver.providers.envelope import Envelope
 
 
 class _Body(msgspec.Struct):

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from receiver import clock, envelope
-from receiver.providers import PROVIDERS
+from receiver import clock
+from receiver.providers import PROVIDERS, envelope
 from receiver.providers import diffbot_api as api
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from receiver import metrics
-from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.errors import (
     Damaged,
@@ -22,6 +21,7 @@ from receiver.errors import (
     StoreError,
 )
 from receiver.lease import Lease
+from receiver.reconciler.caller import Caller
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair, Report, Summary
 from receiver.reconciler.sink import Sink

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from receiver import clock, segment, spool
-from receiver.envelope import encode_head
+from receiver import clock, spool
 from receiver.errors import SpoolUnavailable
+from receiver.providers.envelope import encode_head
+from receiver.spool import segment
 
 
 class Sink:

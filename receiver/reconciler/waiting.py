@@ -5,8 +5,10 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from receiver import envelope, segment, spool
+from receiver import spool
+from receiver.providers import envelope
 from receiver.providers.base import query_of
+from receiver.spool import segment
 
 
 class Waiting:

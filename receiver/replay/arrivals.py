@@ -10,7 +10,7 @@ from receiver import clock
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.archive.reading import Entry, entries
 from receiver.errors import Damaged, NotFound
-from receiver.segment import number_of, process_of
+from receiver.spool.segment import number_of, process_of
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import msgspec
 
 from receiver import clock
 from receiver.errors import Conflict, Damaged, LeaseLost, NotFound
-from receiver.segment import number_of, process_of
+from receiver.spool.segment import number_of, process_of
 from receiver.store import Store
 
 _Number = Annotated[int, msgspec.Meta(ge=0)]

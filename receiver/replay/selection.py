@@ -9,7 +9,7 @@ from typing import Any
 from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.catalog import Catalog, Order
-from receiver.filters import Filters, Shard
+from receiver.catalog.filters import Filters, Shard
 
 _DELIVERY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 

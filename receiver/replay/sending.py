@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from receiver.errors import TargetError
-from receiver.replay.in_order import InOrder, Place
+from receiver.replay.lanes import InOrder, Place
 from receiver.replay.reading import Item, Unreadable
 from receiver.replay.request import Request
-from receiver.signature import Signer
-from receiver.target import Answer, NoAnswer, Target
+from receiver.replay.signature import Signer
+from receiver.replay.target import Answer, NoAnswer, Target
 
 _log = logging.getLogger(__name__)
 

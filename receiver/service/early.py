@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from receiver import segment
 from receiver.errors import StoreError
 from receiver.shipper import Shipper
+from receiver.spool import segment
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from receiver.config import Settings
 from receiver.errors import LeaseHeld, SettingsError
 from receiver.replay import Form, Forwarder, Sender
 from receiver.replay.job import check_name
+from receiver.replay.signature import Signer
+from receiver.replay.target import Target
 from receiver.service.reconciling import Repeat
-from receiver.signature import Signer
 from receiver.store import Store
-from receiver.target import Target
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from receiver import metrics, spool
 from receiver.config import Settings
+from receiver.service.lag import Lag
 from receiver.service.parts import spool_root
-from receiver.spool.lag import Lag
 
 # At most a tenth of the time is spent on measuring.
 _REST = 10

@@ -24,7 +24,7 @@ from receiver import clock, metrics, spool
 from receiver.config import Settings
 from receiver.errors import ReceiverError, StoreRefused
 from receiver.loop import repeat
-from receiver.service.admin_server import AdminServer
+from receiver.service.admin import AdminServer
 from receiver.service.announcement import announce
 from receiver.service.early import EarlyShipping
 from receiver.service.forwarding import Forwarding

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any, TypeAlias, get_args
 
 from receiver import metrics
-from receiver.caller import ATTEMPTS_MAX, Caller
 from receiver.catalog import Catalog
 from receiver.config import Settings
 from receiver.errors import LeaseHeld, ProviderError, ProviderRefused, SettingsError
@@ -25,6 +24,7 @@ from receiver.reconciler import (
     Sweep,
     run,
 )
+from receiver.reconciler.caller import ATTEMPTS_MAX, Caller
 from receiver.reconciler.session import Progress
 from receiver.reconciler.sink import Sink
 from receiver.service.parts import hiding, spool_root, tokens_of

@@ -16,13 +16,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import receiver
 from receiver import metrics
-from receiver.app import Door
 from receiver.config import Settings
-from receiver.guard import Guard
-from receiver.intake import Intake
+from receiver.door.app import Door
+from receiver.door.guard import Guard
+from receiver.door.intake import Intake
+from receiver.door.protocol import BoundedProtocol
 from receiver.providers import PROVIDERS
 from receiver.service.parts import spool_root, tokens_of
-from receiver.service.protocol import BoundedProtocol
 from receiver.spool import ArchiveAck, Spool
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ A directory has one writer for life: its lock is taken before the directory gets
 process that starts makes a directory of its own.  So whoever finds a lock free knows that the
 writer is dead and that nothing there will change; what it left is ready to ship as it stands.
 
-`tree` is what all processes know of a spool: where its files are, which are ready, how much room
-is left.  `Writer` fills one directory, blocking; `Spool` lets many requests share its syncs.
+`directory` is what all processes know of a spool: where its files are, which are ready, how much
+room is left.  `Writer` fills one directory, blocking; `Spool` lets many requests share its syncs.
 """
 
+from receiver.spool.directory import Found, Room, bury, directories, files, room
 from receiver.spool.group_commit import ArchiveAck, Spool
-from receiver.spool.tree import Found, Room, bury, directories, files, room
 from receiver.spool.writer import Writer
 
 __all__ = ["ArchiveAck", "Found", "Room", "Spool", "Writer", "bury", "directories", "files", "room"]

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from receiver import metrics, segment
+from receiver import metrics
 from receiver.errors import SpoolUnavailable
-from receiver.spool import tree
+from receiver.spool import directory, segment
 from receiver.spool.confirmation import Confirmations
 from receiver.spool.writer import Writer
 
@@ -187,7 +187,7 @@ class Spool:
             self._confirmations.give_up()
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
-    def _measured(self, room: tree.Room, settled_bytes: int) -> None:
+    def _measured(self, room: directory.Room, settled_bytes: int) -> None:
         self._room = room
         # What was not settled when measuring began may not have been on the disk to be counted.
         meanwhile = self._settled_bytes - settled_bytes
@@ -210,13 +210,13 @@ class Spool:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the process
                 self._loop.call_soon_threadsafe(self._measured, room, settled_bytes)
 
-    def _measure_room(self) -> tree.Room:
+    def _measure_room(self) -> directory.Room:
         try:
-            return tree.room(
+            return directory.room(
                 self._root, bytes_max=self._spool_bytes_max, reserve_bytes=self._disk_reserve_bytes
             )
         except OSError as exc:
-            return tree.Room(0, 0, f"it cannot be measured: {exc.strerror or exc}", 0)
+            return directory.Room(0, 0, f"it cannot be measured: {exc.strerror or exc}", 0)
 
     # What follows runs in the committing thread.
 

@@ -12,8 +12,8 @@ import os
 import time
 from pathlib import Path
 
-from receiver import disk, segment
-from receiver.spool import tree
+from receiver import disk
+from receiver.spool import directory, segment
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Writer:
     """
 
     def __init__(self, root: Path) -> None:
-        self.directory, self._lock = tree.claim(root)
+        self.directory, self._lock = directory.claim(root)
         self.process = self.directory.name
         self.marker = segment.marker_of(self.process)
         self.records = 0
@@ -106,7 +106,7 @@ class Writer:
 
     def probe(self) -> None:
         """Raise `OSError` unless the directory takes a small file and syncs it."""
-        path = self.directory / tree.PROBE
+        path = self.directory / directory.PROBE
         disk.write_durably(path, bytes(4096))
         path.unlink()
 

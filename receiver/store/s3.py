@@ -15,7 +15,7 @@ import botocore.exceptions
 from boto3.exceptions import Boto3Error
 
 from receiver.errors import Conflict, NotFound, SettingsError, StoreError, StoreRefused
-from receiver.store import pages
+from receiver.store import s3_listing
 from receiver.store.base import Check, Listed
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class S3Store:
         """List with as few requests as S3 allows, a thousand keys each."""
         more = {"StartAfter": self._prefix + after} if after else {}
         for page in self._pages(prefix, **more):
-            for key, size in pages.listed(page):
+            for key, size in s3_listing.listed(page):
                 yield Listed(key.removeprefix(self._prefix), size)
 
     def folders(self, prefix: str) -> Iterator[str]:
@@ -234,7 +234,7 @@ class S3Store:
             mend = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
             raise SettingsError(f"S3: {exc}; {mend}") from exc
         # The star puts it before a handler of botocore's own that would parse all of an answer.
-        client.meta.events.register("before-parse.*.ListObjectsV2", pages.take_contents)
+        client.meta.events.register("before-parse.*.ListObjectsV2", s3_listing.take_contents)
         return client
 
     def _error(self, exc: Exception, what: str) -> StoreError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.catalog import Catalog, Order, Synced
-from receiver.filters import Filters, Shard
+from receiver.catalog.filters import Filters, Shard
 from tests.catalog.place import SINCE, CountingStore, index_line, put_index, put_lines
 
 AT_US = clock.read_rfc3339("2026-11-21T19:59:59.999990Z")

@@ -12,21 +12,21 @@ from typing import Any
 import pytest
 
 from receiver.catalog import Catalog, Synced, file
+from receiver.catalog.filters import Filters
 from receiver.config import Settings
 from receiver.errors import StoreError
-from receiver.filters import Filters
 from receiver.service.reconciling import catalog_of
 from receiver.store import Store, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
-from tests.support.relay import Relay
-from tests.support.s3 import Bucket
-from tests.support.wait import wait_for
+from tests.tools.support.relay import Relay
+from tests.tools.support.s3 import Bucket
+from tests.tools.support.wait import wait_for
 
 _SYNC = """
 import itertools, sys, time
 from pathlib import Path
 from receiver.catalog import Catalog, syncing
-from receiver.filters import Filters
+from receiver.catalog.filters import Filters
 from receiver.store import DirectoryStore
 
 class Silent(DirectoryStore):

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from receiver.catalog import Catalog, Order, queries
-from receiver.filters import Filters
+from receiver.catalog.filters import Filters
 from tests.catalog.place import CountingStore, put_index
 
 _TIMES = {"since_us": 1, "until_us": 2}

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 
 from receiver.catalog import Catalog, Synced, syncing
+from receiver.catalog.filters import Filters
 from receiver.errors import StoreError
-from receiver.filters import Filters
 from receiver.store import Listed, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
-from tests.support.s3 import Bucket
+from tests.tools.support.s3 import Bucket
 
 
 def tasks_of(catalog: Catalog) -> set[str | None]:

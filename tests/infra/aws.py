@@ -16,11 +16,11 @@ from typing import Any
 import boto3
 import orjson
 
-from tests.support.http import request
-from tests.support.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, environ
-from tests.support.server import Life
-from tests.support.tools import ROOT
-from tests.support.wait import wait_for
+from tests.tools.support.http import request
+from tests.tools.support.s3 import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, environ
+from tests.tools.support.server import Life
+from tests.tools.support.tools import ROOT
+from tests.tools.support.wait import wait_for
 
 TEMPLATE = ROOT / "infra" / "cloudformation.yaml"
 HOST_NAME = "hooks.example.net"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import orjson
 
-from tests.support.server import clean_environ
-from tests.support.tools import ROOT
+from tests.tools.support.server import clean_environ
+from tests.tools.support.tools import ROOT
 
 PATH = ROOT / "infra" / "Dockerfile"
 # What the image's steps name.

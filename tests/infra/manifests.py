@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.tools import ROOT
+from tests.tools.support.tools import ROOT
 
 FOLDER = ROOT / "infra" / "kubernetes"
 PATHS = sorted(FOLDER.rglob("*.yaml"))

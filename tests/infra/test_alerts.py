@@ -14,8 +14,8 @@ import yaml
 from receiver.errors import ReceiverError, SpoolUnavailable
 from tests.infra.defaults import DEFAULTS
 from tests.infra.queries import asked, exposed, unknown
-from tests.support.server import Receiver
-from tests.support.tools import ROOT, needs
+from tests.tools.support.server import Receiver
+from tests.tools.support.tools import ROOT, needs
 
 RULES = ROOT / "infra" / "alerts.yaml"
 TESTS = Path(__file__).parent / "alerts_test.yaml"

@@ -13,8 +13,8 @@ from cfnlint.decode import decode
 from receiver.providers import PROVIDERS
 from tests.infra.aws import TEMPLATE, Account, Stack
 from tests.infra.defaults import DEFAULTS, STOP_SECONDS
-from tests.support.server import Receiver
-from tests.support.tools import ROOT, needs_infra
+from tests.tools.support.server import Receiver
+from tests.tools.support.tools import ROOT, needs_infra
 
 INFRA = ROOT / "infra"
 # A template given as text may be no longer.

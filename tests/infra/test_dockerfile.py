@@ -9,11 +9,11 @@ import pytest
 
 from receiver.config import Settings, variable
 from tests.infra.dockerfile import PATH, Image, exec_form, instructions, last, let_through
-from tests.support.balancer import Port
-from tests.support.http import request
-from tests.support.server import TOKEN, Life
-from tests.support.tools import ROOT, needs_infra
-from tests.support.wait import wait_for
+from tests.tools.support.balancer import Port
+from tests.tools.support.http import request
+from tests.tools.support.server import TOKEN, Life
+from tests.tools.support.tools import ROOT, needs_infra
+from tests.tools.support.wait import wait_for
 
 
 def test_the_linter_finds_nothing() -> None:

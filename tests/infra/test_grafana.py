@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.infra.queries import asked, exposed, unknown
-from tests.support.tools import ROOT
+from tests.tools.support.tools import ROOT
 
 DASHBOARD = orjson.loads((ROOT / "infra" / "grafana.json").read_bytes())
 # What Grafana puts in place of its variables.

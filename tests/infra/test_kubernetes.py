@@ -25,10 +25,10 @@ from tests.infra.manifests import (
     objects,
     pods,
 )
-from tests.support.oracle import DirectoryArchive, Ledger, verify
-from tests.support.samples import Samples
-from tests.support.server import TOKEN, Receiver
-from tests.support.tools import ROOT, needs_infra
+from tests.tools.support.oracle import DirectoryArchive, Ledger, verify
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import TOKEN, Receiver
+from tests.tools.support.tools import ROOT, needs_infra
 
 # preStop's sleep came with the first, and the other is the newest that the schemas know.
 VERSIONS = ("1.30", "1.37")

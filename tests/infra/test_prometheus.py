@@ -13,7 +13,7 @@ import yaml
 from tests.infra.aws import TEMPLATE
 from tests.infra.defaults import DEFAULTS
 from tests.infra.manifests import container, find
-from tests.support.tools import ROOT, needs
+from tests.tools.support.tools import ROOT, needs
 
 PATH = ROOT / "infra" / "prometheus.yaml"
 META = "__meta_kubernetes_pod"

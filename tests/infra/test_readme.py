@@ -15,8 +15,8 @@ from receiver.config import SECRETS, Settings, variable
 from receiver.providers import PROVIDERS
 from tests.infra.aws import HOST_NAME, Account, Stack
 from tests.infra.manifests import container, find
-from tests.support.server import Receiver
-from tests.support.tools import ROOT, needs, needs_infra
+from tests.tools.support.server import Receiver
+from tests.tools.support.tools import ROOT, needs, needs_infra
 
 INFRA = ROOT / "infra"
 README = (INFRA / "README.md").read_text()

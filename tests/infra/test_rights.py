@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from tests.infra.aws import Account, Stack
-from tests.support.oracle import Ledger
-from tests.support.s3 import Bucket, connect
-from tests.support.samples import Samples
-from tests.support.server import TOKEN, Receiver
+from tests.tools.support.oracle import Ledger
+from tests.tools.support.s3 import Bucket, connect
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import TOKEN, Receiver
 
 pytestmark = pytest.mark.system
 

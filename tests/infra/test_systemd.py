@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from tests.infra.defaults import DEFAULTS, STOP_SECONDS
-from tests.support.oracle import Ledger
-from tests.support.samples import Samples
-from tests.support.server import TOKEN, Receiver, clean_environ
-from tests.support.tools import ROOT, needs
+from tests.tools.support.oracle import Ledger
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import TOKEN, Receiver, clean_environ
+from tests.tools.support.tools import ROOT, needs
 
 UNIT = ROOT / "infra" / "receiver.service"
 SETTINGS = ROOT / "infra" / "receiver.env"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.tools import needs, needs_infra
+from tests.tools.support.tools import needs, needs_infra
 
 MISSING = "no-such-program-anywhere"
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.envelope import Envelope
-from receiver.guard import Guard
+from receiver.door.guard import Guard
 from receiver.providers import PROVIDERS, Entrance, Recognised
 from receiver.providers.base import placeholder, query_of
-from tests.deliveries import envelope_of, head_of
+from receiver.providers.envelope import Envelope
 from tests.providers.samples import OUTSCRAPER_KEY, TOKEN, Sample, samples
+from tests.tools.deliveries import envelope_of, head_of
 
 # A provider's own names, so that made-up JSON reaches the code behind them.
 NAMES = [

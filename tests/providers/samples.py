@@ -14,10 +14,10 @@ from pathlib import Path
 
 import orjson
 
-from receiver.body import Body, decode
-from receiver.envelope import Envelope, encode_head
-from receiver.envelope import decode as decode_head
+from receiver.archive.body import Body, decode
 from receiver.providers import PROVIDERS, Recognised
+from receiver.providers.envelope import Envelope, encode_head
+from receiver.providers.envelope import decode as decode_head
 
 ROOT = Path(__file__).parent.parent / "samples"
 # What the senders of all samples know.

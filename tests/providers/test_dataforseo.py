@@ -5,12 +5,12 @@ from typing import ClassVar
 import orjson
 import pytest
 
-from receiver import body as bodies
+from receiver.archive import body as bodies
 from receiver.providers import PROVIDERS, Recognised
 from receiver.providers.base import query_of, undo_second_encoding
-from tests.deliveries import envelope_of, head_of
 from tests.providers.cases import AdapterCases
 from tests.providers.samples import Sample, sample
+from tests.tools.deliveries import envelope_of, head_of
 
 
 class TestDataForSeo(AdapterCases):

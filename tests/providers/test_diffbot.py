@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from receiver.providers import PROVIDERS
-from tests.deliveries import envelope_of, head_of
 from tests.providers.cases import AdapterCases
 from tests.providers.samples import sample
+from tests.tools.deliveries import envelope_of, head_of
 
 
 class TestDiffbot(AdapterCases):

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from receiver.providers import PROVIDERS, Recognised
-from tests.deliveries import envelope_of, head_of
 from tests.providers.cases import AdapterCases
+from tests.tools.deliveries import envelope_of, head_of
 
 
 class TestOutscraper(AdapterCases):

@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 
 from receiver.archive import COMPRESSIONS
-from receiver.caller import Caller
 from receiver.catalog import Catalog
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
 from receiver.reconciler import Repair, Session, Summary, Sweep, run
+from receiver.reconciler.caller import Caller
 from receiver.reconciler.sink import Sink
 from receiver.shipper import Shipper
 from receiver.store import DirectoryStore, Store
-from tests.deliveries import head_of, segment_file
-from tests.simulators.clock import Clock
-from tests.simulators.server import Simulator
-from tests.support.oracle import DirectoryArchive, read_lines
+from tests.tools.deliveries import head_of, segment_file
+from tests.tools.simulators.clock import Clock
+from tests.tools.simulators.server import Simulator
+from tests.tools.support.oracle import DirectoryArchive, read_lines
 
 TOKEN = "canary-token-3f9d2c81b7a64e05"
 HOUR = 3600.0

@@ -12,9 +12,9 @@ from receiver.clock import new_id, now_us
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SpoolUnavailable
 from receiver.reconciler import DataForSeoSweep, Summary, run
 from tests.reconciler.place import DAY, HOUR, TOKEN, Place, own_url, past, result_of
-from tests.simulators.dataforseo import DataForSeo
-from tests.simulators.faults import Fault
-from tests.simulators.sink import Sink
+from tests.tools.simulators.dataforseo import DataForSeo
+from tests.tools.simulators.faults import Fault
+from tests.tools.simulators.sink import Sink
 
 ORGANIC = "serp/google/organic"
 APP_INFO = "app_data/google/app_info"

@@ -11,12 +11,12 @@ import pytest
 from receiver.errors import ProviderError
 from receiver.providers import PROVIDERS
 from receiver.reconciler import DiffbotSweep
-from tests.deliveries import envelope_of, head_of
 from tests.reconciler.place import HOUR, TOKEN, Place, body_of, own_url, past
-from tests.simulators.diffbot import Diffbot
-from tests.simulators.faults import Fault
-from tests.simulators.sink import Sink
-from tests.support.oracle import read_lines
+from tests.tools.deliveries import envelope_of, head_of
+from tests.tools.simulators.diffbot import Diffbot
+from tests.tools.simulators.faults import Fault
+from tests.tools.simulators.sink import Sink
+from tests.tools.support.oracle import read_lines
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from receiver import segment
 from receiver.clock import new_id
 from receiver.errors import ProviderError
 from receiver.reconciler import DataForSeoSweep, Repair
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Report
 from receiver.reconciler.waiting import Waiting
-from tests.deliveries import head_of, segment_file
+from receiver.spool import segment
 from tests.reconciler.place import DAY, HOUR, Place, own_url, past
-from tests.simulators.dataforseo import DataForSeo
-from tests.simulators.sink import Sink
+from tests.tools.deliveries import head_of, segment_file
+from tests.tools.simulators.dataforseo import DataForSeo
+from tests.tools.simulators.sink import Sink
 
 ORGANIC = "serp/google/organic"
 PATH = f"/v3/{ORGANIC}/task_get/advanced/"

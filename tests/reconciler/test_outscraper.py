@@ -10,10 +10,10 @@ import pytest
 from receiver.errors import ProviderError
 from receiver.reconciler import OutscraperSweep
 from tests.reconciler.place import HOUR, TOKEN, Place, body_of, past
-from tests.simulators.outscraper import Outscraper
-from tests.simulators.outscraper.work import Outcome
-from tests.simulators.sink import Sink
-from tests.support.oracle import read_lines
+from tests.tools.simulators.outscraper import Outscraper
+from tests.tools.simulators.outscraper.work import Outcome
+from tests.tools.simulators.sink import Sink
+from tests.tools.support.oracle import read_lines
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from receiver import clock
 from receiver.archive import COMPRESSIONS
 from receiver.archive.reading import Entry, inflate
 from receiver.catalog import Catalog
+from receiver.catalog.filters import Filters
 from receiver.cli.moment import as_datetime
-from receiver.filters import Filters
 from receiver.providers import PROVIDERS
 from receiver.replay.request import Form, Request
 from receiver.shipper import Shipper
 from receiver.store import DirectoryStore, Store
-from tests.deliveries import head_of, segment_file
+from tests.tools.deliveries import head_of, segment_file
 
 MINUTE_US = 60_000_000
 DAY_US = 24 * 60 * MINUTE_US

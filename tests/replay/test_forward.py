@@ -19,13 +19,13 @@ from receiver.replay import forward
 from receiver.replay.forward import Forwarder
 from receiver.replay.request import Form
 from receiver.replay.sending import Sender
+from receiver.replay.target import Target
 from receiver.store import DirectoryStore
 from receiver.store.base import Listed
-from receiver.target import Target
-from tests.deliveries import HOUR_US
 from tests.replay.clock import Hurried
 from tests.replay.place import DAY_US, MINUTE_US, Delivery, Place
-from tests.support.target import Reply, TargetServer
+from tests.tools.deliveries import HOUR_US
+from tests.tools.support.target import Reply, TargetServer
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.errors import Damaged, SettingsError
 from receiver.replay.request import Form, Request
+from tests.door.test_app import KEY, TOKEN, opened
 from tests.replay.place import Delivery, Place
-from tests.test_app import KEY, TOKEN, opened
 
 URL = "https://hooks.example.net:8443/take"
 POSTBACK = b'{"status_code":20000,"tasks":[{"id":"t","status_code":20000}]}'

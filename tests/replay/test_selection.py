@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from receiver import clock
 from receiver.archive.reading import Entry
-from receiver.filters import Filters, Shard
+from receiver.catalog.filters import Filters, Shard
 from receiver.replay.selection import Selection, Size, is_delivery_id
 from tests.replay.place import MINUTE_US, Delivery, Place
 

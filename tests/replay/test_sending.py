@@ -20,10 +20,10 @@ from receiver.replay import sending
 from receiver.replay.reading import Item, Unreadable
 from receiver.replay.request import Request
 from receiver.replay.sending import FAILURES_MAX, Outcome, Sender
-from receiver.signature import Signer
-from receiver.target import Answer, Target
+from receiver.replay.signature import Signer
+from receiver.replay.target import Answer, Target
 from tests.replay.clock import Clock, Hurried
-from tests.support.target import OK, Reply, TargetServer
+from tests.tools.support.target import OK, Reply, TargetServer
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 CUT, HANG = Reply(what="cut"), Reply(what="hang")

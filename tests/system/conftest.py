@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oracle import Archive, BucketArchive, DirectoryArchive
-from tests.support.relay import Relay
-from tests.support.s3 import Bucket, S3Server, environ
+from tests.tools.support.oracle import Archive, BucketArchive, DirectoryArchive
+from tests.tools.support.relay import Relay
+from tests.tools.support.s3 import Bucket, S3Server, environ
 
 PREFIX = "some/prefix"
 # For who waits until requests fail that get no answer: on a busy machine, others fail too.

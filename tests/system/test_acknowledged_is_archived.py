@@ -7,12 +7,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.oracle import DirectoryArchive, Ledger, Load, read_lines, verify
-from tests.support.s3 import SECRET_ACCESS_KEY
-from tests.support.samples import API_KEY, DIFFBOT_TOKEN, Samples
-from tests.support.server import Receiver
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.oracle import DirectoryArchive, Ledger, Load, read_lines, verify
+from tests.tools.support.s3 import SECRET_ACCESS_KEY
+from tests.tools.support.samples import API_KEY, DIFFBOT_TOKEN, Samples
+from tests.tools.support.server import Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oracle import Ledger, Load, verify
-from tests.support.relay import Behaviour, Relay
-from tests.support.server import Receiver
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.oracle import Ledger, Load, verify
+from tests.tools.support.relay import Behaviour, Relay
+from tests.tools.support.server import Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.balancer import BALANCERS, Cluster
-from tests.support.http import Answer, connection_to, exchange
-from tests.support.oracle import Ledger, Load, read_lines, verify
-from tests.support.relay import Relay
-from tests.support.samples import Sample, Samples
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.balancer import BALANCERS, Cluster
+from tests.tools.support.http import Answer, connection_to, exchange
+from tests.tools.support.oracle import Ledger, Load, read_lines, verify
+from tests.tools.support.relay import Relay
+from tests.tools.support.samples import Sample, Samples
+from tests.tools.support.wait import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.parametrize("balancer", BALANCERS)]
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.balancer import Cluster
-from tests.support.http import connection_to, exchange
-from tests.support.wait import wait_for
+from tests.tools.support.balancer import Cluster
+from tests.tools.support.http import connection_to, exchange
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

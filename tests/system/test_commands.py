@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.oracle import DirectoryArchive, Ledger, read_lines, verify
-from tests.support.relay import Relay
-from tests.support.s3 import SECRET_ACCESS_KEY, S3Server, environ
-from tests.support.samples import API_KEY, Samples
-from tests.support.server import TOKEN, Life, Receiver
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.oracle import DirectoryArchive, Ledger, read_lines, verify
+from tests.tools.support.relay import Relay
+from tests.tools.support.s3 import SECRET_ACCESS_KEY, S3Server, environ
+from tests.tools.support.samples import API_KEY, Samples
+from tests.tools.support.server import TOKEN, Life, Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

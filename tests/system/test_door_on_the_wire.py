@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.http import Answer, connect, read_answer
-from tests.support.oracle import DirectoryArchive, read_lines
-from tests.support.samples import API_KEY, signature
-from tests.support.server import TOKEN, Receiver, peak_memory_bytes
-from tests.support.wait import readable, wait_for
+from tests.tools.support.http import Answer, connect, read_answer
+from tests.tools.support.oracle import DirectoryArchive, read_lines
+from tests.tools.support.samples import API_KEY, signature
+from tests.tools.support.server import TOKEN, Receiver, peak_memory_bytes
+from tests.tools.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 

@@ -17,16 +17,16 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.simulators.dataforseo import DataForSeo
-from tests.simulators.dataforseo import Settings as DataForSeoSettings
-from tests.simulators.diffbot import Diffbot
-from tests.simulators.outscraper import Outscraper
-from tests.simulators.server import Simulator
-from tests.support.balancer import Port
-from tests.support.oracle import DirectoryArchive, read_lines
-from tests.support.relay import Relay
-from tests.support.server import Life, Receiver
-from tests.support.wait import wait_for
+from tests.tools.simulators.dataforseo import DataForSeo
+from tests.tools.simulators.dataforseo import Settings as DataForSeoSettings
+from tests.tools.simulators.diffbot import Diffbot
+from tests.tools.simulators.outscraper import Outscraper
+from tests.tools.simulators.server import Simulator
+from tests.tools.support.balancer import Port
+from tests.tools.support.oracle import DirectoryArchive, read_lines
+from tests.tools.support.relay import Relay
+from tests.tools.support.server import Life, Receiver
+from tests.tools.support.wait import wait_for
 
 # Half of a minute on a machine of its own.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -17,11 +17,11 @@ import orjson
 import pytest
 from standardwebhooks import Webhook
 
-from tests.support.oracle import DirectoryArchive, Ledger
-from tests.support.samples import Samples
-from tests.support.server import Life, Receiver
-from tests.support.target import Reply, TargetServer
-from tests.support.wait import readable, wait_for
+from tests.tools.support.oracle import DirectoryArchive, Ledger
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Life, Receiver
+from tests.tools.support.target import Reply, TargetServer
+from tests.tools.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 

@@ -1,17 +1,17 @@
 """Mutated requests: none is answered 5xx, none harms the server, and what is taken is kept.
 
-`python -m tests.fuzz` sends more of them.
+`python -m tests.tools.fuzz` sends more of them.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz import reference, streams
-from tests.fuzz.campaign import SETTINGS, Campaign
-from tests.support.http import connect, read_answer
-from tests.support.oracle import DirectoryArchive, read_lines
-from tests.support.server import TOKEN, Receiver
+from tests.tools.fuzz import reference, streams
+from tests.tools.fuzz.campaign import SETTINGS, Campaign
+from tests.tools.support.http import connect, read_answer
+from tests.tools.support.oracle import DirectoryArchive, read_lines
+from tests.tools.support.server import TOKEN, Receiver
 
 pytestmark = pytest.mark.system
 

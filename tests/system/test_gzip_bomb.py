@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oracle import DirectoryArchive, Ledger, read_lines, verify
-from tests.support.samples import Sample
-from tests.support.server import Receiver, peak_memory_bytes
+from tests.tools.support.oracle import DirectoryArchive, Ledger, read_lines, verify
+from tests.tools.support.samples import Sample
+from tests.tools.support.server import Receiver, peak_memory_bytes
 
 pytestmark = pytest.mark.system
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import tests.support
 import tests.system
+import tests.tools.support
 
 pytestmark = pytest.mark.system
 
@@ -23,7 +23,9 @@ def _imported(path: Path) -> set[str]:
 
 
 def test_nothing_is_imported_from_the_package_under_test() -> None:
-    folders = [Path(path) for package in (tests.support, tests.system) for path in package.__path__]
+    folders = [
+        Path(path) for package in (tests.tools.support, tests.system) for path in package.__path__
+    ]
     files = [path for folder in folders for path in folder.glob("*.py")]
     assert len(files) > 15
     imported = {path.name: _imported(path) for path in files}

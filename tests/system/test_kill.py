@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oracle import Ledger, Load, verify
-from tests.support.server import Receiver
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.oracle import Ledger, Load, verify
+from tests.tools.support.server import Receiver
+from tests.tools.support.wait import wait_for
 
 # Half of a minute on a machine of its own.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

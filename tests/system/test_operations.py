@@ -13,14 +13,14 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.simulators.dataforseo import DataForSeo
-from tests.simulators.dataforseo import Settings as DataForSeoSettings
-from tests.simulators.diffbot import Diffbot
-from tests.simulators.outscraper import Outscraper
-from tests.simulators.server import Simulator
-from tests.simulators.sink import Sink
-from tests.support.server import TOKEN, Receiver
-from tests.support.wait import readable
+from tests.tools.simulators.dataforseo import DataForSeo
+from tests.tools.simulators.dataforseo import Settings as DataForSeoSettings
+from tests.tools.simulators.diffbot import Diffbot
+from tests.tools.simulators.outscraper import Outscraper
+from tests.tools.simulators.server import Simulator
+from tests.tools.simulators.sink import Sink
+from tests.tools.support.server import TOKEN, Receiver
+from tests.tools.support.wait import readable
 
 pytestmark = pytest.mark.system
 

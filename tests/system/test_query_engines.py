@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.support.oracle import BucketArchive, DirectoryArchive, Ledger, verify
-from tests.support.s3 import S3Server
-from tests.support.samples import Sample, Samples
-from tests.support.server import Receiver
-from tests.support.tools import needs
 from tests.system.conftest import place_in_bucket
+from tests.tools.support.oracle import BucketArchive, DirectoryArchive, Ledger, verify
+from tests.tools.support.s3 import S3Server
+from tests.tools.support.samples import Sample, Samples
+from tests.tools.support.server import Receiver
+from tests.tools.support.tools import needs
 
 pytestmark = pytest.mark.system
 

@@ -21,8 +21,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from tests.support import engines
-from tests.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
+from tests.tools.support import engines
+from tests.tools.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
 
 # On a busy machine Spark alone takes over a minute to start.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

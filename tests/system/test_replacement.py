@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import TOKEN, Receiver
-from tests.support.wait import wait_for
+from tests.tools.support.server import TOKEN, Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -23,15 +23,15 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.http import address_of, exchange
-from tests.support.oracle import Archive, DirectoryArchive, read_lines
-from tests.support.relay import Relay
-from tests.support.s3 import S3Server
-from tests.support.samples import API_KEY, Sample, Samples
-from tests.support.server import Life, Receiver
-from tests.support.target import Reply, TargetServer
-from tests.support.wait import readable, wait_for
 from tests.system.conftest import place_in_bucket
+from tests.tools.support.http import address_of, exchange
+from tests.tools.support.oracle import Archive, DirectoryArchive, read_lines
+from tests.tools.support.relay import Relay
+from tests.tools.support.s3 import S3Server
+from tests.tools.support.samples import API_KEY, Sample, Samples
+from tests.tools.support.server import Life, Receiver
+from tests.tools.support.target import Reply, TargetServer
+from tests.tools.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 

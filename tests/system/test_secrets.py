@@ -1,6 +1,6 @@
 """No secret is shown or left anywhere, whatever providers and targets repeat of what they got.
 
-Every `Receiver` of every other test is looked through when it is closed, too (tests/support).
+Every `Receiver` of every other test is looked through when it is closed, too (tests/tools/support).
 """
 
 import base64
@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.commands import run
-from tests.support.oracle import DirectoryArchive
-from tests.support.s3 import environ as s3_environ
-from tests.support.samples import API_KEY, DIFFBOT_TOKEN, Samples
-from tests.support.secrets import archived, canaries, leaks
-from tests.support.server import TOKEN, Receiver
-from tests.support.target import Received, Reply, TargetServer
-from tests.support.wait import wait_for
+from tests.tools.support.commands import run
+from tests.tools.support.oracle import DirectoryArchive
+from tests.tools.support.s3 import environ as s3_environ
+from tests.tools.support.samples import API_KEY, DIFFBOT_TOKEN, Samples
+from tests.tools.support.secrets import archived, canaries, leaks
+from tests.tools.support.server import TOKEN, Receiver
+from tests.tools.support.target import Received, Reply, TargetServer
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.http import connect, read_answer
-from tests.support.oracle import DirectoryArchive, Ledger, Load, verify
-from tests.support.relay import Relay
-from tests.support.samples import Samples
-from tests.support.server import Receiver
-from tests.support.wait import wait_for
 from tests.system.conftest import Place
+from tests.tools.support.http import connect, read_answer
+from tests.tools.support.oracle import DirectoryArchive, Ledger, Load, verify
+from tests.tools.support.relay import Relay
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

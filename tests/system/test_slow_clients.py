@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.http import Answer, connect, read_answer
-from tests.support.samples import Samples
-from tests.support.server import Receiver, open_files, resident_bytes
-from tests.support.wait import readable, wait_for
+from tests.tools.support.http import Answer, connect, read_answer
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Receiver, open_files, resident_bytes
+from tests.tools.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
 

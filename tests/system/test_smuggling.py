@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.balancer import BALANCERS, Balancer, Cluster
-from tests.support.http import connect, connection_to, exchange
-from tests.support.oracle import DirectoryArchive, Ledger, read_lines
-from tests.support.samples import Samples
-from tests.support.wait import wait_for
+from tests.tools.support.balancer import BALANCERS, Balancer, Cluster
+from tests.tools.support.http import connect, connection_to, exchange
+from tests.tools.support.oracle import DirectoryArchive, Ledger, read_lines
+from tests.tools.support.samples import Samples
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

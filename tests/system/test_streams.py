@@ -10,10 +10,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.http import request
-from tests.support.samples import Samples
-from tests.support.server import Receiver
-from tests.support.wait import wait_for
+from tests.tools.support.http import request
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

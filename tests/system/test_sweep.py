@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.simulators.dataforseo import DataForSeo
-from tests.simulators.diffbot import Diffbot
-from tests.simulators.sink import Sink
-from tests.support.oracle import DirectoryArchive, read_lines
-from tests.support.server import TOKEN, Life, Receiver
-from tests.support.wait import wait_for
+from tests.tools.simulators.dataforseo import DataForSeo
+from tests.tools.simulators.diffbot import Diffbot
+from tests.tools.simulators.sink import Sink
+from tests.tools.support.oracle import DirectoryArchive, read_lines
+from tests.tools.support.server import TOKEN, Life, Receiver
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from tests.support.commands import run
-from tests.support.http import connect, read_answer
-from tests.support.oracle import DirectoryArchive, read_lines
-from tests.support.server import Receiver
+from tests.tools.support.commands import run
+from tests.tools.support.http import connect, read_answer
+from tests.tools.support.oracle import DirectoryArchive, read_lines
+from tests.tools.support.server import Receiver
 
 pytestmark = pytest.mark.system
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.oracle import DirectoryArchive, Ledger, verify
-from tests.support.samples import Samples
-from tests.support.server import Receiver
-from tests.support.tools import needs
-from tests.support.wait import wait_for
+from tests.tools.support.oracle import DirectoryArchive, Ledger, verify
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Receiver
+from tests.tools.support.tools import needs
+from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
 

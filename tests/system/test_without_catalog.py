@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.support.samples import Samples
-from tests.support.server import Receiver
+from tests.tools.support.samples import Samples
+from tests.tools.support.server import Receiver
 
 pytestmark = pytest.mark.system
 

@@ -1,0 +1,259 @@
+"""The caller: the one place that calls a provider's API, and the only one that knows aiohttp.
+
+Hosts come from the settings alone; a conversation names a path.  No redirect is followed, for it
+would carry the credentials along.  Bodies, times, calls a minute and calls at once are bounded.
+Connection errors and what `Manners` does not let stand are tried again, with jitter.  No error
+message holds a URL: queries hold secrets.
+"""
+
+import asyncio
+import collections
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+import orjson
+
+from receiver.archive.body import decode
+from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
+from receiver.providers.conversation import Call, Conversation, Manners, Reply
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 6
+_RETRY_SECONDS = 0.5
+_RETRY_SECONDS_MAX = 30.0
+# A minute of the provider's may begin a little before ours.
+_WINDOW_SECONDS = 62.0
+_BUSY_SECONDS_MAX = 900.0
+# The call never left, so making it again does nothing twice.
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class _Cut(aiohttp.ClientError):
+    """A connection was lost after the call had been sent."""
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a call by itself: that would be neither paced nor wanted."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        raise _Cut from exc
+
+
+class Pace:
+    """Keeps calls within so many a minute for each family, counted over any 62 seconds.
+
+    With ``calls_per_second``, calls of all families also keep their distance from each other.
+    """
+
+    def __init__(
+        self,
+        calls_per_minute: Mapping[str, int],
+        *,
+        calls_per_second: float | None = None,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._limits = calls_per_minute
+        self._distance = 0.0 if calls_per_second is None else 1.0 / calls_per_second
+        self._next = 0.0
+        self._now = now
+        self._sleep = sleep
+        self._made: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
+
+    async def wait(self, family: str) -> None:
+        """Return when a call of this family may be made, and count it as made."""
+        name = family if family in self._limits else "general"
+        made = self._made[name]
+        while True:
+            now = self._now()
+            while made and made[0] <= now - _WINDOW_SECONDS:
+                made.popleft()
+            if len(made) < self._limits[name]:
+                made.append(now)
+                break
+            await self._sleep(made[0] + _WINDOW_SECONDS - now)
+        if self._distance:
+            # Looked at again after each wait: where this process stood still, all who wait are due.
+            while (left := self._next - self._now()) > 0:
+                await self._sleep(left)
+            self._next = self._now() + self._distance
+
+
+class Caller:
+    """Calls one provider.  Use as an async context manager; safe for concurrent calls.
+
+    ``credentials`` are the names of the settings that let it in, for who has to correct them.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        manners: Manners,
+        credentials: str = "the credentials",
+        headers: Mapping[str, str] | None = None,
+        secret_query: Mapping[str, str] | None = None,
+        timeout_seconds: float = 60.0,
+        body_bytes_max: int = 256 << 20,
+        inflated_bytes_max: int = 512 << 20,
+        attempts_max: int = ATTEMPTS_MAX,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.provider = provider
+        self.base_url = base_url.rstrip("/")
+        self._manners = manners
+        self._credentials = credentials
+        self._headers = dict(headers or {})
+        self._secret_query = dict(secret_query or {})
+        self._timeout_seconds = timeout_seconds
+        self._body_bytes_max = body_bytes_max
+        self._inflated_bytes_max = inflated_bytes_max
+        self._attempts_max = attempts_max
+        self._sleep = sleep
+        self._pace = Pace(
+            manners.calls_per_minute,
+            calls_per_second=manners.calls_per_second,
+            now=now,
+            sleep=sleep,
+        )
+        self._places = asyncio.Semaphore(manners.simultaneous)
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers={"Accept-Encoding": "gzip", "User-Agent": "receiver", **self._headers},
+            # Bodies are kept as they came, and inflated in bounded steps.
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=10.0, sock_read=self._timeout_seconds
+            ),
+            trust_env=False,
+            middlewares=(_once,),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def hold(self, conversation: Conversation[T]) -> T:
+        """Make the calls that a conversation asks for, until it returns.
+
+        Raises `ProviderError` where the provider cannot be reached or answers nonsense,
+        `ProviderRefused` where it does not take the credentials, and what the conversation raises.
+        """
+        try:
+            call = next(conversation)
+            while True:
+                call = conversation.send(await self.call(call))
+        except StopIteration as done:
+            learned: T = done.value
+            return learned
+        except ProviderError as exc:
+            if str(exc).startswith(self.provider):
+                raise
+            raise ProviderError(f"{self.provider}: {exc}") from exc
+
+    async def call(self, call: Call) -> Reply:
+        """Make one call, again where that may help; return the answer that stands.
+
+        Raises `ProviderError` after the last attempt.
+        """
+        waited = 0.0
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with self._places:
+                    await self._pace.wait(call.family)
+                    reply = await self._make(call)
+            except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+                name = type(exc.__cause__ or exc).__name__
+                unsent = isinstance(exc, _UNSENT)
+                if call.once and not unsent:
+                    what = f"got no answer ({name}); it may have been carried out"
+                    raise self._error(call, f"{what}, so it is not repeated") from None
+                if attempt >= self._attempts_max:
+                    raise self._error(call, f"cannot be reached ({name})") from None
+                await self._sleep(_backoff(attempt))
+                continue
+            verdict = self._manners.judge(reply)
+            if verdict == "stands":
+                return self._standing(call, reply)
+            if verdict == "busy" and waited < _BUSY_SECONDS_MAX:
+                attempt -= 1
+                waited += self._manners.busy_seconds
+                await self._sleep(self._manners.busy_seconds * random.uniform(1.0, 1.1))  # noqa: S311
+            elif verdict == "busy" or attempt >= self._attempts_max or call.once:
+                raise self._error(call, f"keeps answering that it is {verdict}")
+            else:
+                await self._sleep(_backoff(attempt))
+
+    def _standing(self, call: Call, reply: Reply) -> Reply:
+        if 300 <= reply.status < 400:
+            raise self._error(call, f"answers with a redirect (HTTP {reply.status}), not followed")
+        if reply.status in (401, 403):
+            refusal = self._error(call, f"refuses the credentials (HTTP {reply.status})")
+            raise ProviderRefused(refusal.detail, mend=f"correct {self._credentials}")
+        return reply
+
+    async def _make(self, call: Call) -> Reply:
+        async with self._request(call) as answer:
+            wire = bytearray()
+            async with asyncio.timeout(self._timeout_seconds * 5):
+                async for chunk in answer.content.iter_chunked(256 << 10):
+                    wire += chunk
+                    if len(wire) > self._body_bytes_max:
+                        limit = f"over {self._body_bytes_max} bytes (RECEIVER_RESULT_BYTES_MAX)"
+                        raise ResultTooLarge(str(self._error(call, f"answers with a body {limit}")))
+            content = bytes(wire)
+            body = await asyncio.to_thread(
+                decode, content, inflated_bytes_max=self._inflated_bytes_max
+            )
+            headers = [(name.lower(), value) for name, value in answer.headers.items()]
+            return Reply(
+                status=answer.status,
+                headers=headers,
+                wire=content,
+                content=body.content,
+                whole=body.whole,
+            )
+
+    @asynccontextmanager
+    async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        body = None if call.json is None else orjson.dumps(call.json)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        async with self._session.request(
+            call.method,
+            self.base_url + call.path,
+            params={**call.query, **self._secret_query},
+            data=call.form if body is None else body,
+            headers=headers,
+            allow_redirects=False,
+        ) as answer:
+            yield answer
+
+    def _error(self, call: Call, what: str) -> ProviderError:
+        return ProviderError(f"{self.provider}: {call.method} {call.path} {what}")
+
+
+def _backoff(attempt: int) -> float:
+    longest = min(_RETRY_SECONDS_MAX, _RETRY_SECONDS * 2.0**attempt)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311

@@ -1,1 +1,0 @@
-"""Mutated requests over raw sockets against a real server: `python -m tests.fuzz --help`."""

@@ -1,0 +1,290 @@
+"""What every process sees of a spool: which files are ready, and how much room is left."""
+
+import errno
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from receiver import clock, disk, spool
+from receiver.spool import Writer, segment
+from tests.tools.deliveries import AT_US, head_of, segment_file
+from tests.tools.support.server import open_files
+
+RECORD = [(head_of(), b"body")]
+FAR = 1 << 40
+
+
+def ready(root: Path) -> dict[str, bool]:
+    return {found.path.name: found.ready for found in spool.files(root)}
+
+
+@pytest.fixture
+def other_process(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Return a process that has sealed one segment, written to the next, and lives."""
+    program = (
+        "import sys, pathlib\n"
+        "from receiver.spool import Writer, segment\n"
+        "writer = Writer(pathlib.Path(sys.argv[1]))\n"
+        "for sealed in (True, False):\n"
+        "    writer.write([segment.frame(writer.marker, b'head', [b'body']), b'body'], records=1)\n"
+        "    if sealed:\n"
+        "        writer.seal()\n"
+        "print(writer.process, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_an_open_segment_is_ready_once_its_writer_is_dead(
+    tmp_path: Path, other_process: "subprocess.Popen[str]"
+) -> None:
+    assert other_process.stdout
+    name = other_process.stdout.readline().strip()
+    assert spool.directory.writer_lives(tmp_path / name)
+    assert {f"{name}-0.seg": True, f"{name}-1.open": False} == ready(tmp_path)
+    spool.bury(tmp_path)
+    assert {f"{name}-0.seg": True, f"{name}-1.open": False} == ready(tmp_path)
+    other_process.send_signal(signal.SIGKILL)
+    other_process.wait()
+    assert not spool.directory.writer_lives(tmp_path / name)
+    assert {f"{name}-0.seg": True, f"{name}-1.open": True} == ready(tmp_path)
+
+
+def test_the_id_that_markers_are_made_of_is_hard_to_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def randbits(count: int) -> int:
+        asked.append(count)
+        return (1 << count) - 1
+
+    monkeypatch.setattr(secrets, "randbits", randbits)
+    process = Writer(tmp_path).process
+    assert [62] == asked
+    assert process.endswith("-bfff-ffffffffffff")
+
+
+def test_a_lock_is_kept_from_others_of_the_same_process_too(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    assert {f"{writer.process}-0.open": False} == ready(tmp_path)
+    writer.close()
+    assert {} == ready(tmp_path)
+
+
+def test_files_come_in_the_order_in_which_they_were_begun(tmp_path: Path) -> None:
+    first, second = clock.new_id(AT_US), clock.new_id(AT_US + 1)
+    for process, number, suffix in [
+        (second, 0, segment.OPEN),
+        (first, 10, segment.SEALED),
+        (first, 9, segment.TORN),
+        (first, 11, segment.OPEN),
+    ]:
+        segment_file(tmp_path, RECORD, process=process, number=number, suffix=suffix)
+    found = list(spool.files(tmp_path))
+    assert [f"{first}-9", f"{first}-10", f"{first}-11", f"{second}-0"] == [
+        file.name for file in found
+    ]
+    assert {found[0].path.stat().st_size} == {file.bytes for file in found}
+
+
+def test_other_files_are_not_segments(tmp_path: Path) -> None:
+    path = segment_file(tmp_path, RECORD)
+    for name in ("lock", "probe", ".probe.17-ab.tmp", "notes.txt"):
+        (path.parent / name).touch()
+    (tmp_path / "token").write_text("a token")
+    assert [path] == [found.path for found in spool.files(tmp_path)]
+
+
+@pytest.mark.parametrize("suffix", segment.SUFFIXES)
+def test_the_directory_of_one_process_is_a_spool_too(tmp_path: Path, suffix: str) -> None:
+    path = segment_file(tmp_path, RECORD, suffix=suffix)
+    assert [path] == [found.path for found in spool.files(path.parent)]
+    assert [path] == [found.path for found in spool.files(tmp_path)]
+
+
+def test_a_spool_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert [] == list(spool.files(tmp_path / "nowhere"))
+    assert [] == spool.directories(tmp_path / "nowhere")
+
+
+def test_a_directory_that_is_being_made_is_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / f".new-{clock.new_id()}").mkdir()
+    assert [] == spool.directories(tmp_path)
+
+
+def test_what_a_file_system_puts_into_its_root_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    path = segment_file(tmp_path, RECORD)
+    assert [path] == [found.path for found in spool.files(tmp_path)]
+    spool.bury(tmp_path)
+    assert (tmp_path / "lost+found").is_dir()
+
+
+# Burying.
+
+
+def test_a_dead_directory_without_segments_is_removed(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.close()
+    spool.bury(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_living_directory_is_not_removed(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    spool.bury(tmp_path)
+    assert [writer.directory] == list(tmp_path.iterdir())
+    writer.write([segment.frame(writer.marker, b"", []), b""], records=1)
+    assert 1 == len(list(segment.read(writer.directory / f"{writer.process}-0.open")))
+
+
+@pytest.mark.parametrize("suffix", segment.SUFFIXES)
+def test_a_dead_directory_with_a_segment_is_not_removed(tmp_path: Path, suffix: str) -> None:
+    path = segment_file(tmp_path, RECORD, suffix=suffix)
+    spool.bury(tmp_path)
+    assert path.exists()
+
+
+def test_the_empty_file_that_a_dead_writer_had_just_begun_is_removed(tmp_path: Path) -> None:
+    segment_file(tmp_path, [], suffix=segment.OPEN)
+    spool.bury(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_what_a_probe_left_in_a_dead_directory_goes_with_it(tmp_path: Path) -> None:
+    # A process that was killed in the middle of a probe leaves the file, or its temporary one.
+    path = segment_file(tmp_path, [], suffix=segment.OPEN)
+    (path.parent / "probe").write_bytes(bytes(4096))
+    (path.parent / ".probe.17-ab12.tmp").write_bytes(bytes(4096))
+    spool.bury(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_files_of_somebody_else_keep_their_directory(tmp_path: Path) -> None:
+    path = segment_file(tmp_path, [], suffix=segment.OPEN)
+    (path.parent / "notes.txt").write_text("keep me")
+    spool.bury(tmp_path)
+    assert (path.parent / "notes.txt").exists()
+
+
+def test_a_directory_that_was_never_born_is_removed_after_a_minute(tmp_path: Path) -> None:
+    old = tmp_path / f".new-{clock.new_id(clock.now_us() - 61_000_000)}"
+    young = tmp_path / f".new-{clock.new_id()}"
+    for unborn in (old, young):
+        unborn.mkdir()
+        (unborn / "lock").touch()
+    spool.bury(tmp_path)
+    assert [young] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [".new-", ".new-backup", ".new-0192", ".new-zzzzzzzz"])
+def test_a_name_that_only_begins_like_one_of_ours_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    spool.bury(tmp_path)
+    assert (tmp_path / name).is_dir()
+
+
+def test_the_directory_that_was_named_is_kept(tmp_path: Path) -> None:
+    path = segment_file(tmp_path, RECORD)
+    path.unlink()
+    (path.parent / "lock").touch()
+    spool.bury(path.parent)
+    assert path.parent.is_dir()
+
+
+# Room.
+
+
+def test_everything_in_the_spool_counts_whoever_wrote_it(tmp_path: Path) -> None:
+    segment_file(tmp_path, [(b"", bytes(1000))])
+    segment_file(tmp_path, [(b"", bytes(500))], suffix=segment.OPEN)
+    writer = Writer(tmp_path)
+    writer.write([segment.frame(writer.marker, b"", []), bytes(250)], records=1)
+    room = spool.room(tmp_path, bytes_max=5000, reserve_bytes=0)
+    used = 1750 + 3 * segment.HEADER_BYTES
+    assert (used, 5000 - used, "RECEIVER_SPOOL_BYTES_MAX") == (
+        room.used,
+        room.left,
+        room.bounded_by,
+    )
+
+
+def test_the_reserve_of_the_disk_bounds_the_room(tmp_path: Path) -> None:
+    volume = os.statvfs(tmp_path)
+    free = volume.f_bavail * volume.f_frsize
+    room = spool.room(tmp_path, bytes_max=FAR * 1000, reserve_bytes=free + FAR)
+    assert "RECEIVER_DISK_RESERVE_BYTES" == room.bounded_by
+    assert room.left < 0
+    assert room.left == room.disk_left
+
+
+def test_what_the_disk_would_allow_is_told_also_where_the_limit_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = os.statvfs(tmp_path)
+    # Others write to the same disk meanwhile.
+    monkeypatch.setattr(os, "statvfs", lambda path: volume)
+    free = volume.f_bavail * volume.f_frsize
+    room = spool.room(tmp_path, bytes_max=1000, reserve_bytes=1 << 20)
+    assert (1000, free - (1 << 20)) == (room.left, room.disk_left)
+
+
+def test_a_file_that_is_shipped_while_room_is_measured_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = clock.new_id()
+    paths = [
+        segment_file(tmp_path, [(b"", bytes(1000))], process=process, number=number)
+        for number in range(5)
+    ]
+    real = os.scandir
+
+    def scandir(path: Path) -> Iterator["os.DirEntry[str]"]:
+        for entry in sorted(real(path), key=lambda entry: entry.name):
+            if entry.name == paths[2].name:
+                paths[2].unlink()
+            yield entry
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    room = spool.room(tmp_path, bytes_max=FAR, reserve_bytes=0)
+    assert 4 * (1000 + segment.HEADER_BYTES) == room.used
+
+
+@pytest.mark.parametrize("name", ["lock", "stray.seg", "x-0.open"])
+def test_a_stray_file_in_the_root_hides_nothing(tmp_path: Path, name: str) -> None:
+    path = segment_file(tmp_path, RECORD)
+    (tmp_path / name).write_bytes(b"")
+    assert path in [found.path for found in spool.files(tmp_path)]
+    room = spool.room(tmp_path, bytes_max=1 << 30, reserve_bytes=0)
+    assert room.used >= path.stat().st_size
+
+
+def test_a_directory_that_cannot_be_made_durable_costs_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    spool.Writer(tmp_path).close()
+    open_before = open_files(os.getpid())
+    monkeypatch.setattr(disk, "sync_directory", fail)
+    for _ in range(3):
+        with pytest.raises(OSError, match="Input/output"):
+            spool.Writer(tmp_path)
+    assert open_before == open_files(os.getpid())
+    spool.bury(tmp_path)
+    assert [] == list(tmp_path.iterdir())
