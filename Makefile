@@ -49,7 +49,7 @@ layers: install ## who may import whom
 bench: install ## measure; writes a table and a plot to bench-results/
 	$(BIN)/python -m tests.tools.bench
 
-fmt: install ## mend formatting and what lint can mend
+fmt: install ## fix formatting and what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

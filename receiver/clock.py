@@ -34,6 +34,15 @@ def new_id(at_us: int | None = None, *, noise: Callable[[int], int] = _noise) ->
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def backoff_seconds(failures: int, *, first: float = 0.5, longest: float) -> float:
+    """Return the pause after ``failures`` failures in a row.
+
+    It is ``first`` doubled for each failure, at most ``longest``, less a random half, so that
+    clients that failed together do not come back together.
+    """
+    return min(longest, first * 2.0 ** min(failures, 30)) * random.uniform(0.5, 1)  # noqa: S311
+
+
 def id_time_us(identifier: str) -> int:
     """Return the moment a UUIDv7 was made, to the millisecond."""
     return int(identifier[:8] + identifier[9:13], 16) * 1000

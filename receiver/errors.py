@@ -10,23 +10,23 @@ from typing import ClassVar
 class ReceiverError(Exception):
     """Something went wrong inside the receiver.
 
-    ``detail`` says what, and ``mend`` what to do about it.
+    ``detail`` says what, and ``hint`` what to do about it.
     """
 
     status: ClassVar[int] = 500
     reason: str = "internal_error"
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, detail: str = "", *, mend: str = "") -> None:
+    def __init__(self, detail: str = "", *, hint: str = "") -> None:
         self.detail = detail or (type(self).__doc__ or "").partition("\n")[0]
-        self.mend = mend
-        super().__init__(f"{self.detail}; {mend}" if mend else self.detail)
+        self.hint = hint
+        super().__init__(f"{self.detail}; {hint}" if hint else self.detail)
 
 
 class Rejected(ReceiverError):
     """The request is refused at the door; ``reason`` is a slug fit for a metric label.
 
-    ``detail`` tells the caller how to mend it.  DataForSEO shows it to its user as
+    ``detail`` tells the caller how to fix it.  DataForSEO shows it to its user as
     ``http_response`` of ``/v3/{api}/errors``.
     """
 

@@ -6,14 +6,11 @@ the pass is tried again.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
-from receiver import metrics
+from receiver import clock, metrics
 
 _log = logging.getLogger(__name__)
-
-_RETRY_SECONDS = 0.5
 
 
 async def repeat(
@@ -45,8 +42,7 @@ async def repeat(
 def _seconds(failures: int, interval_seconds: float, retry_seconds_max: float) -> float:
     if not failures:
         return interval_seconds
-    longest = min(retry_seconds_max, _RETRY_SECONDS * 2.0 ** min(failures, 30))
-    return longest * random.uniform(0.5, 1)  # noqa: S311
+    return clock.backoff_seconds(failures, longest=retry_seconds_max)
 
 
 async def _pause(seconds: float, stop: asyncio.Event) -> None:

@@ -30,8 +30,8 @@ def test_the_docstring_is_the_message_unless_there_is_another() -> None:
 
 
 def test_a_rejection_carries_its_own_answer() -> None:
-    rejected = Rejected("bad_token", "mend it so", status=401)
-    assert (401, "bad_token", "mend it so") == (
+    rejected = Rejected("bad_token", "do it so", status=401)
+    assert (401, "bad_token", "do it so") == (
         rejected.answer_status,
         rejected.reason,
         str(rejected),
@@ -43,5 +43,5 @@ def test_an_unavailable_spool_asks_to_come_again() -> None:
 
 
 def test_a_store_error_ends_with_its_mend() -> None:
-    assert "no such bucket; make one" == str(StoreError("no such bucket", mend="make one"))
+    assert "no such bucket; make one" == str(StoreError("no such bucket", hint="make one"))
     assert "it hangs" == str(StoreError("it hangs"))

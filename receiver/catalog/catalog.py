@@ -47,7 +47,7 @@ class Catalog:
                     "catalog cannot be used; reading the index without it, which takes longer",
                     extra={
                         "error": str(exc),
-                        "mend": "set RECEIVER_CATALOG to a directory that can be written",
+                        "hint": "set RECEIVER_CATALOG to a directory that can be written",
                     },
                 )
                 self._file = File(None)

@@ -19,7 +19,7 @@ from receiver.cli.find import LIMIT, check_archive, filter_options, load, synced
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.cli.selecting import Asked, begin, lacking, selected
 from receiver.cli.sending import SendingBar, send_options
-from receiver.replay import Form, Job, Selection, Sender, Summary, job, replay
+from receiver.replay import Form, Job, ReplaySummary, Selection, Sender, job, replay
 from receiver.replay.target import Target
 from receiver.service.forwarding import signer_of
 from receiver.service.parts import store_of
@@ -161,7 +161,7 @@ def _send(
     form: Form,
     sending: Mapping[str, Any],
     opened: Job | None,
-    summary: Summary,
+    summary: ReplaySummary,
     bar: SendingBar,
 ) -> None:
     async def whole() -> None:
@@ -199,7 +199,7 @@ def _send(
 
 def _print_outcome(run: Any, total: int, output: str) -> int:
     """Run a replay and print what became of it, also when it ends early."""
-    summary = Summary()
+    summary = ReplaySummary()
     with SendingBar("replay", total=total) as bar:
         try:
             run(summary, bar)
@@ -209,7 +209,7 @@ def _print_outcome(run: Any, total: int, output: str) -> int:
     return int(bool(summary.failed))
 
 
-def _print(summary: Summary, bar: SendingBar, output: str) -> None:
+def _print(summary: ReplaySummary, bar: SendingBar, output: str) -> None:
     rate = round(summary.confirmed / summary.seconds, 1) if summary.seconds else 0.0
     row = {**asdict(summary), "callbacks_per_second": rate}
     if output == "json":

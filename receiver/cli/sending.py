@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from receiver.archive.reading import Entry
-from receiver.replay.sending import Outcome
+from receiver.replay.sending import SendOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ class SendingBar:
     ) -> None:
         self.stop()
 
-    def __call__(self, entry: Entry, outcome: Outcome) -> None:
+    def __call__(self, entry: Entry, outcome: SendOutcome) -> None:
         """Take note of a callback that is settled."""
         self._settled += 1
         if not outcome.confirmed:

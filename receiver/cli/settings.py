@@ -66,10 +66,10 @@ def show_config(output: str) -> None:
     config.refuse_unknown()
 
 
-@click.command(short_help="Try out what the receiver needs, and say how to mend it.")
+@click.command(short_help="Try out what the receiver needs, and say how to fix it.")
 @output_option
 def check(output: str) -> int:
-    """Try out what the receiver needs, one line each, and say how to mend what fails.
+    """Try out what the receiver needs, one line each, and say how to fix what fails.
 
     \b
     Examples:
@@ -83,13 +83,13 @@ def check(output: str) -> int:
             "check": check.name,
             "result": _result(check),
             "detail": check.detail,
-            "mend": check.mend,
+            "hint": check.hint,
         }
         for check in checks
     ]
     # What a provider or a store says of a call can repeat what it was called with.
     rows = masked(settings, rows)
-    print_rows(rows, output=output, columns=("check", "result", "detail", "mend"))
+    print_rows(rows, output=output, columns=("check", "result", "detail", "hint"))
     if any(check.refused for check in checks):
         return 3
     outside = ("archive", *(f"{provider} API" for provider in PROVIDERS))
@@ -122,8 +122,8 @@ def _check_sources(settings: config.Settings) -> Iterator[Check]:
         return
     if {"*", "0.0.0.0/0", "::/0"} & set(settings.forwarded_allow_ips.replace(" ", "").split(",")):
         detail = "every caller is believed whatever address it names as its own"
-        mend = "set FORWARDED_ALLOW_IPS to the addresses of your load balancer"
-        yield Check("sources", False, detail, mend)
+        hint = "set FORWARDED_ALLOW_IPS to the addresses of your load balancer"
+        yield Check("sources", False, detail, hint)
     else:
         count = len(settings.dataforseo_sources)
         yield Check("sources", True, f"{mode}: {count} addresses or networks")
@@ -138,8 +138,8 @@ def _check_families(settings: config.Settings) -> Iterator[Check]:
             meant = difflib.get_close_matches(unknown[0], dataforseo_api.APIS, n=1)
             guess = f"; did you mean {meant[0]}?" if meant else ""
             detail = f"{', '.join(unknown)}: not known to have a list of finished tasks{guess}"
-            mend = f"look at RECEIVER_{provider.upper()}_FAMILIES"
-            yield Check(f"{provider} families", True, detail, mend)
+            hint = f"look at RECEIVER_{provider.upper()}_FAMILIES"
+            yield Check(f"{provider} families", True, detail, hint)
 
 
 def _check_sending(settings: config.Settings) -> Iterator[Check]:
@@ -150,8 +150,8 @@ def _check_sending(settings: config.Settings) -> Iterator[Check]:
             return
         origin = Form(settings.forward_url.get_secret_value()).origin
     except SettingsError as exc:
-        mend = "correct RECEIVER_FORWARD_URL or RECEIVER_REPLAY_SECRET"
-        yield Check("forward", False, str(exc), mend, refused=True)
+        hint = "correct RECEIVER_FORWARD_URL or RECEIVER_REPLAY_SECRET"
+        yield Check("forward", False, str(exc), hint, refused=True)
     else:
         yield Check("forward", True, f"to {origin}, {signed}")
 
@@ -160,15 +160,15 @@ def _check_tokens(settings: config.Settings) -> Check:
     try:
         tokens = parts.tokens_of(settings)
     except ReceiverError as exc:
-        return Check("tokens", False, exc.detail, exc.mend, refused=True)
+        return Check("tokens", False, exc.detail, exc.hint, refused=True)
     if min(map(len, tokens)) < 16:
-        mend = "`receiver urls --new-token` makes a better one; both can be valid for a while"
-        return Check("tokens", False, "a token is shorter than 16 characters", mend)
+        hint = "`receiver urls --new-token` makes a better one; both can be valid for a while"
+        return Check("tokens", False, "a token is shorter than 16 characters", hint)
     return Check("tokens", True, f"{len(tokens)} in force")
 
 
 def _check_spool(settings: config.Settings) -> Check:
-    mend = "name a directory on a local disk that this user can write (RECEIVER_SPOOL)"
+    hint = "name a directory on a local disk that this user can write (RECEIVER_SPOOL)"
     try:
         root = parts.spool_root(settings)
         began = time.perf_counter()
@@ -177,10 +177,10 @@ def _check_spool(settings: config.Settings) -> Check:
         path.unlink()
         seconds = time.perf_counter() - began
     except ReceiverError as exc:
-        return Check("spool", False, exc.detail, mend, refused=True)
+        return Check("spool", False, exc.detail, hint, refused=True)
     except OSError as exc:
         detail = f"cannot write {settings.spool}: {exc.strerror}"
-        return Check("spool", False, detail, mend, refused=True)
+        return Check("spool", False, detail, hint, refused=True)
     return Check("spool", True, f"{root} takes a file and syncs it in {seconds * 1000:.1f} ms")
 
 
@@ -191,15 +191,15 @@ def _check_disk(settings: config.Settings) -> Check:
         reserve_bytes=int(settings.disk_reserve_bytes),
     )
     if room.left <= 0:
-        mend = "make room, or change the limit named; callbacks are answered 503 until then"
-        return Check("disk", False, f"the spool is full ({room.bounded_by})", mend)
+        hint = "make room, or change the limit named; callbacks are answered 503 until then"
+        return Check("disk", False, f"the spool is full ({room.bounded_by})", hint)
     return Check("disk", True, f"room for {room.left >> 20} MiB, bounded by {room.bounded_by}")
 
 
 def _check_clock() -> Check:
     if time.time() < 1_760_000_000:
-        mend = "set the clock (NTP); keys and partitions are made of it"
-        return Check("clock", False, "the clock is years behind", mend)
+        hint = "set the clock (NTP); keys and partitions are made of it"
+        return Check("clock", False, "the clock is years behind", hint)
     return Check("clock", True, "plausible")
 
 
@@ -208,7 +208,7 @@ def _result(check: Check) -> str:
         return "skipped"
     if not check.good:
         return "FAILED"
-    return "warning" if check.mend else "ok"
+    return "warning" if check.hint else "ok"
 
 
 def _tokens(settings: config.Settings) -> str:

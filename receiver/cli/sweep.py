@@ -15,7 +15,7 @@ from receiver.cli.masking import Mask
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
 from receiver.providers import PROVIDERS
-from receiver.reconciler import Session, run
+from receiver.reconciler import SweepRun, run
 from receiver.service import reconciling
 from receiver.service.parts import shipper_of, store_of
 from receiver.store import Store
@@ -78,7 +78,7 @@ def _sweep(
         def progress(*, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        async def once() -> tuple[Session, Any]:
+        async def once() -> tuple[SweepRun, Any]:
             session = reconciling.session_of(
                 settings, provider, store, dry_run=dry_run, progress=progress
             )

@@ -104,8 +104,8 @@ def _read_networks(parts: Any) -> Any:
         try:
             networks.append(ipaddress.ip_network(part))
         except ValueError:
-            mend = "a network has zeros behind its prefix (1.0.0.0/8)"
-            raise ValueError(f"entry {number} is no address or network; {mend}") from None
+            hint = "a network has zeros behind its prefix (1.0.0.0/8)"
+            raise ValueError(f"entry {number} is no address or network; {hint}") from None
     return tuple(networks)
 
 

@@ -134,22 +134,22 @@ def header_text(value: str | None) -> str | None:
     return _plain(value.encode("latin-1")) if value else None
 
 
-class Unreadable(Exception):
+class UnreadableBody(Exception):
     """A body is not the JSON that it should be; the message is the slug that says why."""
 
 
 def read_json(body: bytes | None, decoder: "msgspec.json.Decoder[T]") -> T:
     """Read the few fields of a body that matter, and check that all of it is JSON.
 
-    Raises `Unreadable`: ``empty``, ``not_json``, or ``unknown_kind`` for JSON of another shape.
+    Raises `UnreadableBody`: ``empty``, ``not_json``, or ``unknown_kind`` for JSON of another shape.
     """
     if body is None:
-        raise Unreadable("undecodable")
+        raise UnreadableBody("undecodable")
     if not body.strip():
-        raise Unreadable("empty")
+        raise UnreadableBody("empty")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise Unreadable("unknown_kind") from exc
+        raise UnreadableBody("unknown_kind") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise Unreadable("not_json") from exc
+        raise UnreadableBody("not_json") from exc

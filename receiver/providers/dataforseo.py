@@ -13,7 +13,7 @@ import msgspec
 from receiver.providers.base import (
     Entrance,
     Recognised,
-    Unreadable,
+    UnreadableBody,
     placeholder,
     query_of,
     read_json,
@@ -85,7 +85,7 @@ class DataForSeo:
             return Recognised(task_id=task_id, tag=tag, key=key)
         try:
             read = read_json(body if whole else _beginning(body), _BODY)
-        except Unreadable as exc:
+        except UnreadableBody as exc:
             return Recognised(task_id=task_id, tag=tag, key=task_id, invalid=str(exc))
         return _postback(read, task_id, tag)
 
@@ -97,7 +97,7 @@ def _result(target: str, body: bytes | None, *, whole: bool) -> Recognised:
     key = f"{task_id}:{datatype[1]}" if datatype else task_id
     try:
         read = read_json(body if whole else _beginning(body), _BODY)
-    except Unreadable as exc:
+    except UnreadableBody as exc:
         return Recognised(task_id=task_id, key=key, invalid=str(exc))
     return replace(_postback(read, task_id, None), key=key)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from receiver.providers.base import Entrance, Recognised, Unreadable, header_text, read_json
+from receiver.providers.base import Entrance, Recognised, UnreadableBody, header_text, read_json
 from receiver.providers.envelope import Envelope
 
 
@@ -41,7 +41,7 @@ class Diffbot:
         name = header_text(envelope.header("x-crawl-name"))
         try:
             job = read_json(body, _BODY)
-        except Unreadable as exc:
+        except UnreadableBody as exc:
             return Recognised(task_id=name, invalid=str(exc))
         if job.jobs:
             job = job.jobs[0]  # the shape of the list call, should it ever be sent

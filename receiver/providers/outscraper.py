@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from receiver.providers.base import Entrance, Recognised, Unreadable, read_json
+from receiver.providers.base import Entrance, Recognised, UnreadableBody, read_json
 from receiver.providers.envelope import Envelope
 
 
@@ -40,7 +40,7 @@ class Outscraper:
             return _result(envelope.target, body)
         try:
             read = read_json(body, _BODY)
-        except Unreadable as exc:
+        except UnreadableBody as exc:
             return Recognised(invalid=str(exc))
         status = None if read.status in (None, "") else str(read.status)
         if read.id in (None, ""):
@@ -59,7 +59,7 @@ def _result(target: str, body: bytes | None) -> Recognised:
         return Recognised(task_id=task_id, key=key, status="Failure")
     try:
         read = read_json(body, _BODY)
-    except Unreadable as exc:
+    except UnreadableBody as exc:
         return Recognised(task_id=task_id, key=key, invalid=str(exc))
     status = None if read.status is None else str(read.status)
     return Recognised(task_id=task_id, key=key, status=status)

@@ -15,17 +15,17 @@ then, and removes the list when all of it is.
 from receiver.reconciler.dataforseo import DataForSeoSweep
 from receiver.reconciler.diffbot import DiffbotSweep
 from receiver.reconciler.outscraper import OutscraperSweep
-from receiver.reconciler.report import Outcome, Repair, Summary
-from receiver.reconciler.session import Session, Sweep, run
+from receiver.reconciler.report import Repair, SweepSummary, TaskOutcome
+from receiver.reconciler.sweep_run import Sweep, SweepRun, run
 
 __all__ = [
     "DataForSeoSweep",
     "DiffbotSweep",
-    "Outcome",
     "OutscraperSweep",
     "Repair",
-    "Session",
-    "Summary",
     "Sweep",
+    "SweepRun",
+    "SweepSummary",
+    "TaskOutcome",
     "run",
 ]

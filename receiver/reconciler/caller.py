@@ -18,6 +18,7 @@ from typing import Self, TypeVar
 import aiohttp
 import orjson
 
+from receiver import clock
 from receiver.archive.body import decode
 from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
 from receiver.providers.conversation import Call, Conversation, Manners, Reply
@@ -25,7 +26,6 @@ from receiver.providers.conversation import Call, Conversation, Manners, Reply
 T = TypeVar("T")
 
 ATTEMPTS_MAX = 6
-_RETRY_SECONDS = 0.5
 _RETRY_SECONDS_MAX = 30.0
 # A minute of the provider's may begin a little before ours.
 _WINDOW_SECONDS = 62.0
@@ -192,7 +192,7 @@ class Caller:
                     raise self._error(call, f"{what}, so it is not repeated") from None
                 if attempt >= self._attempts_max:
                     raise self._error(call, f"cannot be reached ({name})") from None
-                await self._sleep(_backoff(attempt))
+                await self._sleep(clock.backoff_seconds(attempt, longest=_RETRY_SECONDS_MAX))
                 continue
             verdict = self._manners.judge(reply)
             if verdict == "stands":
@@ -204,14 +204,14 @@ class Caller:
             elif verdict == "busy" or attempt >= self._attempts_max or call.once:
                 raise self._error(call, f"keeps answering that it is {verdict}")
             else:
-                await self._sleep(_backoff(attempt))
+                await self._sleep(clock.backoff_seconds(attempt, longest=_RETRY_SECONDS_MAX))
 
     def _standing(self, call: Call, reply: Reply) -> Reply:
         if 300 <= reply.status < 400:
             raise self._error(call, f"answers with a redirect (HTTP {reply.status}), not followed")
         if reply.status in (401, 403):
             refusal = self._error(call, f"refuses the credentials (HTTP {reply.status})")
-            raise ProviderRefused(refusal.detail, mend=f"correct {self._credentials}")
+            raise ProviderRefused(refusal.detail, hint=f"correct {self._credentials}")
         return reply
 
     async def _make(self, call: Call) -> Reply:
@@ -252,8 +252,3 @@ class Caller:
 
     def _error(self, call: Call, what: str) -> ProviderError:
         return ProviderError(f"{self.provider}: {call.method} {call.path} {what}")
-
-
-def _backoff(attempt: int) -> float:
-    longest = min(_RETRY_SECONDS_MAX, _RETRY_SECONDS * 2.0**attempt)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311

@@ -16,8 +16,8 @@ from typing import Any
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
 from receiver.reconciler.memory import Memory
-from receiver.reconciler.report import Outcome, Repair
-from receiver.reconciler.session import Session
+from receiver.reconciler.report import Repair, TaskOutcome
+from receiver.reconciler.sweep_run import SweepRun
 from receiver.reconciler.unfinished import Wanted
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class DataForSeoSweep:
     resent: dict[str, datetime] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
 
-    async def __call__(self, session: Session) -> None:
+    async def __call__(self, session: SweepRun) -> None:
         """Sweep once."""
         earlier = self.memory.order(await session.unfinished(kinds=_RESULTS))
         await session.each_of_earlier(earlier, _Fetch(session), at_once=_AT_ONCE)
@@ -65,7 +65,7 @@ class DataForSeoSweep:
             raise refusals[0]
         await self._resend(session, failures, dealt_with, grace)
 
-    async def _grace(self, session: Session) -> timedelta:
+    async def _grace(self, session: SweepRun) -> timedelta:
         """Return how old a task must be to be missing."""
         grace = timedelta(seconds=self.grace_seconds)
         for row in await session.caller.hold(api.status()):
@@ -81,7 +81,7 @@ class DataForSeoSweep:
                     return grace * _DELAYED_GRACE_FACTOR
         return grace
 
-    async def _failures(self, session: Session) -> dict[str, Mapping[str, Any]]:
+    async def _failures(self, session: SweepRun) -> dict[str, Mapping[str, Any]]:
         """Return the failed deliveries to URLs of ours, the newest of each task.
 
         A postback that failed goes before a pingback that did: it was to carry the result.
@@ -99,7 +99,7 @@ class DataForSeoSweep:
 
     async def _sweep_family(
         self,
-        session: Session,
+        session: SweepRun,
         family: str,
         failures: Mapping[str, Mapping[str, Any]],
         grace: timedelta,
@@ -136,7 +136,7 @@ class DataForSeoSweep:
 
     async def _select(
         self,
-        session: Session,
+        session: SweepRun,
         ready: Sequence[api.Ready],
         failures: Mapping[str, Mapping[str, Any]],
         grace: timedelta,
@@ -172,7 +172,7 @@ class DataForSeoSweep:
 
     async def _resend(
         self,
-        session: Session,
+        session: SweepRun,
         failures: Mapping[str, Mapping[str, Any]],
         dealt_with: set[str],
         grace: timedelta,
@@ -205,7 +205,7 @@ class DataForSeoSweep:
 class _Fetch:
     """Collects one task into the spool."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SweepRun) -> None:
         self._session = session
 
     async def __call__(self, task: Wanted) -> Repair:
@@ -234,7 +234,7 @@ class _Fetch:
         return session.repair(task, outcome, detail=collected.detail)
 
 
-async def _errors(session: Session, name: str, function: str) -> Sequence[Mapping[str, Any]]:
+async def _errors(session: SweepRun, name: str, function: str) -> Sequence[Mapping[str, Any]]:
     """Return an API's failed deliveries; none, and an alarm, where there is no such list."""
     now = datetime.now(UTC)
     until = api.write_time(now + timedelta(minutes=5))
@@ -255,7 +255,7 @@ def _goes_before(row: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     return str(row.get("datetime")) > str(known.get("datetime"))
 
 
-def _resent(answer: str) -> Outcome:
+def _resent(answer: str) -> TaskOutcome:
     """Return the outcome of asking again."""
     if answer.startswith("20"):
         return "resent"

@@ -16,7 +16,7 @@ from receiver.providers import PROVIDERS, envelope
 from receiver.providers import diffbot_api as api
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair
-from receiver.reconciler.session import Session
+from receiver.reconciler.sweep_run import SweepRun
 from receiver.reconciler.unfinished import Wanted
 
 
@@ -28,7 +28,7 @@ class DiffbotSweep:
     grace_seconds: float
     memory: Memory = field(default_factory=Memory)
 
-    async def __call__(self, session: Session) -> None:
+    async def __call__(self, session: SweepRun) -> None:
         """Sweep once."""
         jobs = await session.caller.hold(api.jobs())
         session.report.listed = len(jobs)
@@ -60,7 +60,7 @@ class DiffbotSweep:
 
         await session.each(self.memory.order(wanted)[: session.tasks_max], fetch, at_once=1)
 
-    async def _select(self, session: Session, job: dict[str, Any]) -> Wanted | None:
+    async def _select(self, session: SweepRun, job: dict[str, Any]) -> Wanted | None:
         """Return what a job lacks.  Raises `_Strange`."""
         report = session.report
         name, url = str(job.get("name") or ""), str(job.get("notifyWebhook") or "")

@@ -17,7 +17,7 @@ from receiver.providers import outscraper_api as api
 from receiver.providers.conversation import Reply
 from receiver.reconciler.memory import Memory
 from receiver.reconciler.report import Repair
-from receiver.reconciler.session import Session
+from receiver.reconciler.sweep_run import SweepRun
 from receiver.reconciler.unfinished import Wanted
 
 _RESULTS = ("result",)
@@ -34,7 +34,7 @@ class OutscraperSweep:
     grace_seconds: float
     memory: Memory = field(default_factory=Memory)
 
-    async def __call__(self, session: Session) -> None:
+    async def __call__(self, session: SweepRun) -> None:
         """Sweep once."""
         earlier = await session.unfinished(kinds=_RESULTS)
         told = await self._told(session)
@@ -70,7 +70,7 @@ class OutscraperSweep:
         if refusal is not None:
             raise refusal
 
-    async def _told(self, session: Session) -> dict[str, int]:
+    async def _told(self, session: SweepRun) -> dict[str, int]:
         """Return when the webhooks of the last days came, by the id they named."""
         since = datetime.now(UTC) - timedelta(days=2)
         arrivals = await asyncio.to_thread(
@@ -82,7 +82,7 @@ class OutscraperSweep:
         moments = {task_id: _read_time(text) for task_id, text in arrivals.items()}
         return {task_id: moment for task_id, moment in moments.items() if moment is not None}
 
-    def _task(self, session: Session, row: dict[str, Any], told: dict[str, int]) -> Wanted | None:
+    def _task(self, session: SweepRun, row: dict[str, Any], told: dict[str, int]) -> Wanted | None:
         task_id, status = str(row.get("id") or ""), str(row.get("status") or "").upper()
         updated = _read_time(row.get("updated"))
         if not task_id or status not in _DONE:
@@ -94,7 +94,7 @@ class OutscraperSweep:
             task_id=task_id, path=f"/tasks/{task_id}", since_us=updated, told=task_id in told
         )
 
-    def _fetch(self, session: Session) -> Callable[[Wanted], Any]:
+    def _fetch(self, session: SweepRun) -> Callable[[Wanted], Any]:
         async def fetch(task: Wanted) -> Repair:
             try:
                 return await get(task)
@@ -115,7 +115,7 @@ class OutscraperSweep:
 
         return fetch
 
-    async def _alarm(self, session: Session) -> None:
+    async def _alarm(self, session: SweepRun) -> None:
         """Look at the failed webhook calls: they have times and codes, and no ids."""
         failed = await session.caller.hold(api.webhook_calls())
         if failed:
@@ -127,7 +127,7 @@ class OutscraperSweep:
             )
 
 
-async def _keep(session: Session, task: Wanted, reply: Reply) -> Repair:
+async def _keep(session: SweepRun, task: Wanted, reply: Reply) -> Repair:
     await asyncio.to_thread(
         session.sink.put,
         provider=session.provider,

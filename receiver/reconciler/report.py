@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # pending    not finished at the provider; the next sweep looks again
 # failed     could not be fetched now; the next sweep tries again
 # lost       the provider has it no longer
-Outcome = Literal["repaired", "collected", "resent", "wanted", "pending", "failed", "lost"]
+TaskOutcome = Literal["repaired", "collected", "resent", "wanted", "pending", "failed", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Repair:
 
     provider: str
     task_id: str
-    outcome: Outcome
+    outcome: TaskOutcome
     # How it was or would be repaired: a path of the API.
     how: str
     # Why it was missing, as far as the provider says.
@@ -40,7 +40,7 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class SweepSummary:
     """What a sweep came to."""
 
     sweep: str
@@ -97,10 +97,10 @@ class Report:
         """The tasks that are lost for good."""
         return {repair.task_id for repair in self.repairs if repair.outcome == "lost"}
 
-    def summary(self) -> Summary:
+    def summary(self) -> SweepSummary:
         """Return what it came to so far."""
         outcomes = collections.Counter[str](repair.outcome for repair in self.repairs)
-        return Summary(
+        return SweepSummary(
             sweep=self.id,
             provider=self.provider,
             instance=self.instance,

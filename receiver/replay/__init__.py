@@ -8,8 +8,17 @@ entries of the index -> reading -> request -> sending -> target
 from receiver.replay.forward import Forwarder
 from receiver.replay.job import Job
 from receiver.replay.request import Form
-from receiver.replay.run import Progress, Summary, replay
+from receiver.replay.run import ReplayProgress, ReplaySummary, replay
 from receiver.replay.selection import Selection
 from receiver.replay.sending import Sender
 
-__all__ = ["Form", "Forwarder", "Job", "Progress", "Selection", "Sender", "Summary", "replay"]
+__all__ = [
+    "Form",
+    "Forwarder",
+    "Job",
+    "ReplayProgress",
+    "ReplaySummary",
+    "Selection",
+    "Sender",
+    "replay",
+]

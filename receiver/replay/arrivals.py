@@ -64,7 +64,7 @@ def read_indexes(store: Store, keys: deque[str]) -> dict[str, list[Entry]]:
         except NotFound:
             continue  # removed by a lifecycle rule since it was listed
         except Damaged as exc:
-            # `receiver verify` tells what it lost; a mended one is dealt with then.
+            # `receiver verify` reports what it lost; once repaired, it is dealt with.
             _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
     return read
 

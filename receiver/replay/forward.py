@@ -40,7 +40,7 @@ from receiver.replay.arrivals import (
 from receiver.replay.position import Position, Stored
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
-from receiver.replay.sending import Outcome, Sender
+from receiver.replay.sending import Sender, SendOutcome
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ class Forwarder:
 
     # What became of it.
 
-    def _done(self, item: Item, outcome: Outcome) -> None:
+    def _done(self, item: Item, outcome: SendOutcome) -> None:
         entry = item.entry
         if outcome.confirmed:
             self.confirmed += 1
@@ -286,7 +286,7 @@ class Forwarder:
             self._unwritten = True
             del self._begun[segment.name]
 
-    def _note_failure(self, entry: Entry, outcome: Outcome) -> None:
+    def _note_failure(self, entry: Entry, outcome: SendOutcome) -> None:
         self.failed += 1
         metrics.forwarded.labels("failed").inc()
         facts = {

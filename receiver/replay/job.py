@@ -78,7 +78,7 @@ class Job:
             detail = f"cannot use the job file {self.path}: {exc.strerror}"
             if exc.errno in _PASSING:
                 raise StoreError(detail) from exc
-            raise SettingsError(detail, mend=_MEND) from exc
+            raise SettingsError(detail, hint=_MEND) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stays = self.path.exists()
@@ -196,7 +196,7 @@ def _telling(path: Path) -> Iterator[None]:
         detail = f"the job file {path} failed: {exc}"
         # The lowest byte is the kind of error.
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _WRONG_PLACE:
-            raise SettingsError(detail, mend=_MEND) from exc
+            raise SettingsError(detail, hint=_MEND) from exc
         raise StoreError(detail) from exc
 
 

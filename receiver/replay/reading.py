@@ -20,14 +20,14 @@ _READS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableEntry:
     """A callback that the archive does not give back, and why."""
 
     entry: Entry
     why: str
 
 
-Item = Request | Unreadable
+Item = Request | UnreadableEntry
 
 
 async def read(
@@ -38,7 +38,7 @@ async def read(
     """Yield the requests of entries, in their order.
 
     ``entries`` is called, iterated and dropped in one thread of its own.  Raises `StoreError`
-    where the store fails; what it does not have, or only damaged, is `Unreadable`.
+    where the store fails; what it does not have, or only damaged, is `UnreadableEntry`.
     """
     loop = asyncio.get_running_loop()
     with (
@@ -96,7 +96,7 @@ def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Reques
         return [_made(entry, line, make) for entry, line in zip(span, lines, strict=True)]
     except (NotFound, Damaged) as exc:
         if len(span) == 1:
-            return [Unreadable(span[0], str(exc))]
+            return [UnreadableEntry(span[0], str(exc))]
         # What stands beside the damage may be whole.
         return [item for entry in span for item in _span(store, [entry], make)]
 
@@ -105,4 +105,4 @@ def _made(entry: Entry, line: bytes, make: Callable[[Entry, bytes], Request]) ->
     try:
         return make(entry, line)
     except Damaged as exc:
-        return Unreadable(entry, str(exc))
+        return UnreadableEntry(entry, str(exc))

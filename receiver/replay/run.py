@@ -9,12 +9,12 @@ from receiver.archive.reading import Entry
 from receiver.replay.job import Job, Recorded
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
-from receiver.replay.sending import Outcome, Sender
+from receiver.replay.sending import Sender, SendOutcome
 from receiver.store import Store
 
 
 @dataclass(slots=True)
-class Summary:
+class ReplaySummary:
     """What a replay did; ``bytes`` are those of the bodies that were confirmed."""
 
     confirmed: int = 0
@@ -24,10 +24,10 @@ class Summary:
     seconds: float = 0.0
 
 
-class Progress(Protocol):
+class ReplayProgress(Protocol):
     """Is told of each callback that is settled."""
 
-    def __call__(self, entry: Entry, outcome: Outcome) -> None:
+    def __call__(self, entry: Entry, outcome: SendOutcome) -> None:
         """Take note."""
         ...
 
@@ -38,9 +38,9 @@ async def replay(
     store: Store,
     form: Form,
     sender: Sender,
-    summary: Summary,
+    summary: ReplaySummary,
     job: Job | None,
-    progress: Progress,
+    progress: ReplayProgress,
 ) -> None:
     """Send what ``entries`` yields, in that order; each is counted in ``summary`` once settled.
 
@@ -50,7 +50,7 @@ async def replay(
     """
     began = time.monotonic()
 
-    def done(item: Item, outcome: Outcome) -> None:
+    def done(item: Item, outcome: SendOutcome) -> None:
         if job is not None:
             identifier = item.entry.delivery_id
             job.record([Recorded(identifier, outcome.confirmed, outcome.attempts, outcome.why)])

@@ -9,22 +9,21 @@ import asyncio
 import contextlib
 import http
 import logging
-import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from receiver import clock
 from receiver.errors import TargetError
 from receiver.replay.lanes import InOrder, Place
-from receiver.replay.reading import Item, Unreadable
+from receiver.replay.reading import Item, UnreadableEntry
 from receiver.replay.request import Request
 from receiver.replay.signature import Signer
 from receiver.replay.target import Answer, NoAnswer, Target
 
 _log = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 0.5
 _RETRY_SECONDS_MAX = 60.0
 _RETRY_AFTER_SECONDS_MAX = 3600.0
 # So many given up in a row mean that the target takes nothing.
@@ -40,7 +39,7 @@ _LATER = (408, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SendOutcome:
     """How the sending of one callback ended; ``why`` says it of one that was given up."""
 
     confirmed: bool
@@ -89,7 +88,9 @@ class Sender:
         self._stopping = asyncio.Event()
         self.retries = 0
 
-    async def run(self, items: AsyncGenerator[Item], done: Callable[[Item, Outcome], None]) -> None:
+    async def run(
+        self, items: AsyncGenerator[Item], done: Callable[[Item, SendOutcome], None]
+    ) -> None:
         """Send all items; ``done`` is told of each, once, as soon as it is settled.
 
         Of one task, an item is sent only when those before it are settled.  When cancelled, what
@@ -111,9 +112,9 @@ class Sender:
         )
         await order.run(items)
 
-    async def _settle(self, request: Item, place: Place) -> Outcome:
-        if isinstance(request, Unreadable):
-            return Outcome(confirmed=False, attempts=0, why=request.why)
+    async def _settle(self, request: Item, place: Place) -> SendOutcome:
+        if isinstance(request, UnreadableEntry):
+            return SendOutcome(confirmed=False, attempts=0, why=request.why)
         attempts = sent = 0
         confirmed_before = -1
         while True:
@@ -127,12 +128,14 @@ class Sender:
                 self._confirmed += 1
                 self._failures = self._refusals = 0
                 self._note_up(request)
-                return Outcome(confirmed=True, attempts=sent)
+                return SendOutcome(confirmed=True, attempts=sent)
             if final or attempts >= self._attempts_max:
                 return self._give_up(why, sent, reached)
             self.retries += 1
             self._note_down(request, why, reached=reached)
-            await self._wait_behind_others(_backoff(sent), place)
+            await self._wait_behind_others(
+                clock.backoff_seconds(sent, longest=_RETRY_SECONDS_MAX), place
+            )
 
     def _note_down(self, request: Request, why: str, *, reached: bool) -> None:
         """Say of a patient sender why it waits: once, until the target takes something again."""
@@ -183,14 +186,14 @@ class Sender:
         wrong = 300 <= answer.status < 500 and answer.status not in _LATER
         return _said(answer), wrong and not self._patient, True
 
-    def _give_up(self, why: str, sent: int, reached: bool) -> Outcome:
+    def _give_up(self, why: str, sent: int, reached: bool) -> SendOutcome:
         self._failures += 1
         if not self._patient:
             if not reached:
                 raise TargetError(f"the target cannot be reached: {why}")
             if self._failures >= FAILURES_MAX:
                 raise TargetError(f"the target took none of {self._failures} in a row: {why}")
-        return Outcome(confirmed=False, attempts=sent, why=why)
+        return SendOutcome(confirmed=False, attempts=sent, why=why)
 
     async def _turn(self) -> None:
         """Wait for the moment at which the next request may be sent."""
@@ -240,8 +243,3 @@ def _said(answer: Answer) -> str:
     except ValueError:
         phrase = f"HTTP {answer.status}"
     return f"{phrase}: {answer.detail}" if answer.detail else phrase
-
-
-def _backoff(attempt: int) -> float:
-    longest = min(_RETRY_SECONDS_MAX, _RETRY_SECONDS * 2.0 ** min(attempt, 30))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311

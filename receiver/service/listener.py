@@ -25,8 +25,8 @@ async def bind(host: str, port: int, *, variables: str) -> socket.socket:
                 # What follows repeats the address.
                 why = str(exc.strerror or exc).partition(" (while")[0]
                 detail = f"cannot listen on {_in_url(host)}:{port}: {why}"
-                mend = f"name another address or port ({variables})"
-                raise SettingsError(detail, mend=mend) from exc
+                hint = f"name another address or port ({variables})"
+                raise SettingsError(detail, hint=hint) from exc
             await asyncio.sleep(0.1)
         else:
             listener.setblocking(False)

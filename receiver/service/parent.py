@@ -143,8 +143,8 @@ class Parent:
             if check.good:
                 continue
             if check.refused:
-                raise StoreRefused(check.detail, mend=check.mend)
-            extra = {"check": check.name, "detail": check.detail, "mend": check.mend}
+                raise StoreRefused(check.detail, hint=check.hint)
+            extra = {"check": check.name, "detail": check.detail, "hint": check.hint}
             _log.warning("check failed", extra=extra)
 
     # Server processes.

@@ -16,7 +16,7 @@ from receiver.providers import PROVIDERS
 from receiver.shipper import Shipper
 from receiver.store import Store, open_store
 
-_SPOOL_MEND = "name a directory on a local disk that this user can write"
+_SPOOL_HINT = "name a directory on a local disk that this user can write"
 
 
 def new_token() -> str:
@@ -35,7 +35,7 @@ def tokens_of(settings: Settings) -> list[str]:
     if not is_loopback(settings.host):
         raise SettingsError(
             "RECEIVER_TOKENS must be set where strangers can call",
-            mend="`receiver urls --new-token` prints one",
+            hint="`receiver urls --new-token` prints one",
         )
     spool_root(settings)
     path = made_token(settings)
@@ -45,7 +45,7 @@ def tokens_of(settings: Settings) -> list[str]:
         return [path.read_text().strip()]
     except OSError as exc:
         detail = f"RECEIVER_SPOOL: cannot use {path}: {exc.strerror}"
-        raise SettingsError(detail, mend=_SPOOL_MEND) from exc
+        raise SettingsError(detail, hint=_SPOOL_HINT) from exc
 
 
 def _make_token(path: Path) -> None:
@@ -126,5 +126,5 @@ def spool_root(settings: Settings) -> Path:
         disk.make_directory(settings.spool)
     except OSError as exc:
         detail = f"RECEIVER_SPOOL: cannot make {settings.spool}: {exc.strerror}"
-        raise SettingsError(detail, mend=_SPOOL_MEND) from exc
+        raise SettingsError(detail, hint=_SPOOL_HINT) from exc
     return settings.spool

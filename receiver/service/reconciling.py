@@ -18,15 +18,15 @@ from receiver.providers.conversation import Manners
 from receiver.reconciler import (
     DataForSeoSweep,
     DiffbotSweep,
-    Outcome,
     OutscraperSweep,
-    Session,
     Sweep,
+    SweepRun,
+    TaskOutcome,
     run,
 )
 from receiver.reconciler.caller import ATTEMPTS_MAX, Caller
-from receiver.reconciler.session import Progress
 from receiver.reconciler.sink import Sink
+from receiver.reconciler.sweep_run import SweepProgress
 from receiver.service.parts import hiding, spool_root, tokens_of
 from receiver.store import Check, Store
 
@@ -104,12 +104,12 @@ def session_of(
     store: Store,
     *,
     dry_run: bool = False,
-    progress: Progress | None = None,
-) -> Session:
+    progress: SweepProgress | None = None,
+) -> SweepRun:
     """Return a session for one sweep."""
     root = spool_root(settings)
     more = {} if progress is None else {"progress": progress}
-    return Session(
+    return SweepRun(
         provider=provider,
         instance=settings.instance,
         store=store,
@@ -144,10 +144,10 @@ def checks(settings: Settings) -> Iterator[Check]:
         try:
             asyncio.run(_try(settings, provider))
         except ProviderRefused as exc:
-            yield Check(f"{provider} API", False, exc.detail, exc.mend, refused=True)
+            yield Check(f"{provider} API", False, exc.detail, exc.hint, refused=True)
         except ProviderError as exc:
-            mend = f"see whether RECEIVER_{provider.upper()}_URL is right and can be reached"
-            yield Check(f"{provider} API", False, str(exc), mend)
+            hint = f"see whether RECEIVER_{provider.upper()}_URL is right and can be reached"
+            yield Check(f"{provider} API", False, str(exc), hint)
         else:
             yield Check(f"{provider} API", True, "answers, and takes the credentials")
 
@@ -198,7 +198,7 @@ class Sweeper:
 def _begin_counting(provider: str) -> None:
     """Show a provider's figures from the start: a rise from nothing to one is not seen as one."""
     metrics.last_sweep_seconds.labels(provider)
-    for outcome in get_args(Outcome):
+    for outcome in get_args(TaskOutcome):
         metrics.swept.labels(provider, outcome)
 
 

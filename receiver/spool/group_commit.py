@@ -193,9 +193,9 @@ class Spool:
         meanwhile = self._settled_bytes - settled_bytes
         self._left = room.left - self._unsettled_bytes - meanwhile
 
-    def _maintained(self, *, mended: bool) -> None:
+    def _maintained(self, *, recovered: bool) -> None:
         self._maintaining = False
-        if mended:
+        if recovered:
             self._failure = None
 
     # What follows runs in the measuring thread.
@@ -281,8 +281,8 @@ class Spool:
             self._seal()
 
     def _maintain(self) -> None:
-        mended = self._failure is not None and self._probe()
-        self._loop.call_soon_threadsafe(lambda: self._maintained(mended=mended))
+        recovered = self._failure is not None and self._probe()
+        self._loop.call_soon_threadsafe(lambda: self._maintained(recovered=recovered))
         if self._writer is not None and self._writer.age_seconds >= self._batch_seconds:
             self._seal()
 

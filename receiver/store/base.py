@@ -19,16 +19,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at, and how to mend it if it is not ``good``.
+    """One thing that was looked at, and how to fix it if it is not ``good``.
 
-    A good one with a ``mend`` is a warning.
+    A good one with a ``hint`` is a warning.
     """
 
     name: str
     good: bool
     detail: str
-    mend: str = ""
-    # Not good, and it will not pass by itself: nothing can work until it is mended.
+    hint: str = ""
+    # Not good, and it will not pass by itself: nothing can work until somebody fixes it.
     refused: bool = False
     # Neither good nor bad: what it depends on is not good.
     skipped: bool = False

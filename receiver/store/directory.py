@@ -95,8 +95,8 @@ class DirectoryStore:
             self.get(key)
             self.delete(key)
         except StoreError as exc:
-            mend = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
-            yield Check("archive", False, exc.detail, mend, refused=True)
+            hint = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
+            yield Check("archive", False, exc.detail, hint, refused=True)
             return
         yield Check("archive", True, f"{self.url} can be written")
         detail = "a lock file keeps the processes of this machine apart, not those of others"

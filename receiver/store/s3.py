@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 _Checksums = Literal["when_supported", "when_required"]
 
-# What somebody must mend, by S3's error code; all other errors may pass by themselves.
-_MENDS = {
+# What somebody must fix, by S3's error code; all other errors may pass by themselves.
+_HINTS = {
     "NoSuchBucket": "create the bucket, or correct RECEIVER_ARCHIVE",
     "AccessDenied": "give this identity s3:PutObject, GetObject, DeleteObject and ListBucket",
     "AllAccessDisabled": "the bucket is disabled; set RECEIVER_ARCHIVE to another",
@@ -144,32 +144,32 @@ class S3Store:
             try:
                 attempt()
             except StoreRefused as exc:
-                mend = _mend_of(exc, right)
-                yield Check(f"archive {name}", False, exc.detail, mend, refused=True)
+                hint = _hint_of(exc, right)
+                yield Check(f"archive {name}", False, exc.detail, hint, refused=True)
                 return
             except StoreError as exc:
-                yield Check("archive", False, exc.detail, _mend_of(exc, right))
+                yield Check("archive", False, exc.detail, _hint_of(exc, right))
                 return
             yield Check(f"archive {name}", True, f"{self.url} allows it")
         yield self._check_conditions(key)
         try:
             self.delete(key)
         except StoreError as exc:
-            mend = _mend_of(exc, "s3:DeleteObject")
-            yield Check("archive delete", False, exc.detail, mend)
+            hint = _hint_of(exc, "s3:DeleteObject")
+            yield Check("archive delete", False, exc.detail, hint)
         else:
             yield Check("archive delete", True, f"{self.url} allows it")
 
     def _check_conditions(self, key: str) -> Check:
         name = "conditional writes"
-        mend = "one instance alone may sweep here: set credentials of the providers on that one"
+        hint = "one instance alone may sweep here: set credentials of the providers on that one"
         try:
             self.put_if(key, b"{}", etag=None)
         except Conflict:
             return Check(name, True, "the store honours If-None-Match")
         except StoreError as exc:
-            return Check(name, False, str(exc), mend)
-        return Check(name, False, "the store ignores If-None-Match", mend)
+            return Check(name, False, str(exc), hint)
+        return Check(name, False, "the store ignores If-None-Match", hint)
 
     def _pages(self, prefix: str, **more: Any) -> Iterator[Any]:
         options = dict(self._common, **more, Prefix=self._prefix + prefix)
@@ -231,8 +231,8 @@ class S3Store:
         try:
             client = boto3.session.Session().client("s3", config=config)
         except (botocore.exceptions.BotoCoreError, ValueError) as exc:
-            mend = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
-            raise SettingsError(f"S3: {exc}; {mend}") from exc
+            hint = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
+            raise SettingsError(f"S3: {exc}; {hint}") from exc
         # The star puts it before a handler of botocore's own that would parse all of an answer.
         client.meta.events.register("before-parse.*.ListObjectsV2", s3_listing.take_contents)
         return client
@@ -244,15 +244,15 @@ class S3Store:
         if code in ("PreconditionFailed", "ConditionalRequestConflict"):
             return Conflict(f"{what}: it is not as expected")
         if isinstance(exc, botocore.exceptions.NoCredentialsError):
-            mend = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role"
-            return StoreRefused(f"{what}: no credentials", mend=mend)
+            hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role"
+            return StoreRefused(f"{what}: no credentials", hint=hint)
         if isinstance(exc, botocore.exceptions.NoRegionError):
-            return StoreRefused(f"{what}: no region", mend="set AWS_REGION")
+            return StoreRefused(f"{what}: no region", hint="set AWS_REGION")
         if isinstance(exc, botocore.exceptions.ParamValidationError):
-            mend = _MENDS["InvalidBucketName"]
-            return StoreRefused(f"{what}: {self._bucket!r} cannot be a bucket", mend=mend)
-        if code in _MENDS:
-            return StoreRefused(f"{what}: {code}", mend=_MENDS[code])
+            hint = _HINTS["InvalidBucketName"]
+            return StoreRefused(f"{what}: {self._bucket!r} cannot be a bucket", hint=hint)
+        if code in _HINTS:
+            return StoreRefused(f"{what}: {code}", hint=_HINTS[code])
         return StoreError(f"{what}: {code or _plain(exc)}")
 
 
@@ -264,11 +264,11 @@ _FAILURES = (
 )
 
 
-def _mend_of(failure: StoreError, right: str) -> str:
+def _hint_of(failure: StoreError, right: str) -> str:
     """Return what to do about a failed check: where it is about rights, the one that is missing."""
-    if failure.mend == _MENDS["AccessDenied"]:
+    if failure.hint == _HINTS["AccessDenied"]:
         return f"the right needed is {right}"
-    return failure.mend or "see whether S3 can be reached; meanwhile callbacks wait in the spool"
+    return failure.hint or "see whether S3 can be reached; meanwhile callbacks wait in the spool"
 
 
 def _code(exc: Exception) -> str:

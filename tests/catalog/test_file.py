@@ -244,7 +244,7 @@ def test_without_a_file_everything_is_found_that_is_asked_for(
     assert {"a"} == catalog.archived("dataforseo", ["a", "old"], kinds=["postback"])
     assert Synced(1, 1) == catalog.sync()
     [warning] = caplog.records
-    assert "RECEIVER_CATALOG" in warning.__dict__["mend"]
+    assert "RECEIVER_CATALOG" in warning.__dict__["hint"]
 
 
 def test_without_a_sync_a_file_that_cannot_be_made_is_an_error(

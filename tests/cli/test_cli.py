@@ -336,7 +336,7 @@ def test_addresses_that_any_caller_can_name_are_no_sources(
     outcome = receiver("check", "--output", "json", **given, DATAFORSEO_SOURCES_MODE="enforce")
     sources = checks(outcome)["sources"]
     assert ("ok" if good else "FAILED") == sources["result"]
-    assert good or "FORWARDED_ALLOW_IPS" in sources["mend"]
+    assert good or "FORWARDED_ALLOW_IPS" in sources["hint"]
     assert (0 if good else 1) == outcome.status
     assert "sources" not in checks(receiver("check", "--output", "json", **given))
 
@@ -362,7 +362,7 @@ def test_a_check_that_fails_says_how_to_mend_it(
     found = checks(outcome)
     failed = {check for check, row in found.items() if row["result"] == "FAILED"}
     assert {name} == failed
-    assert found[name]["mend"]
+    assert found[name]["hint"]
     table = receiver("check", **given)
     assert (status, True) == (table.status, "FAILED" in table.out)
 
@@ -370,20 +370,20 @@ def test_a_check_that_fails_says_how_to_mend_it(
 def test_a_start_that_the_archive_refuses_says_once_how_to_mend_it(receiver: Command) -> None:
     Path("file").touch()
     outcome = receiver("serve", ARCHIVE="file/archive", PORT="0", ADMIN_PORT="0")
-    mend = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
+    hint = "make it writable for this user, or set RECEIVER_ARCHIVE to another"
     assert (3, "") == (outcome.status, outcome.out)
-    assert re.fullmatch(f"receiver: cannot write [^:;]*: [^:;]*; {mend}\n", outcome.err)
+    assert re.fullmatch(f"receiver: cannot write [^:;]*: [^:;]*; {hint}\n", outcome.err)
 
 
 def test_tokens_that_the_spool_would_hold_are_not_looked_at_without_it(receiver: Command) -> None:
     Path("file").touch()
     found = checks(receiver("check", "--output", "json", SPOOL="file/spool"))
-    assert ("skipped", "") == (found["tokens"]["result"], found["tokens"]["mend"])
+    assert ("skipped", "") == (found["tokens"]["result"], found["tokens"]["hint"])
     assert found["spool"]["detail"].startswith("RECEIVER_SPOOL: cannot make file/spool: ")
     # They are, where strangers can call.
     found = checks(receiver("check", "--output", "json", SPOOL="file/spool", HOST="0.0.0.0"))
     assert ("FAILED", "FAILED") == (found["tokens"]["result"], found["spool"]["result"])
-    assert "receiver urls --new-token" in found["tokens"]["mend"]
+    assert "receiver urls --new-token" in found["tokens"]["hint"]
 
 
 def test_a_list_that_nobody_knows_is_a_warning(receiver: Command) -> None:
@@ -393,7 +393,7 @@ def test_a_list_that_nobody_knows_is_a_warning(receiver: Command) -> None:
     assert (0, "warning") == (outcome.status, warned["result"])
     assert warned["detail"].startswith("serpp: ")
     assert "did you mean serp?" in warned["detail"]
-    assert "RECEIVER_DATAFORSEO_FAMILIES" in warned["mend"]
+    assert "RECEIVER_DATAFORSEO_FAMILIES" in warned["hint"]
 
 
 def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
@@ -411,11 +411,11 @@ def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
         assert 3 == outcome.status
         assert refused["detail"].endswith("refuses the credentials (HTTP 401)")
         assert (
-            "correct RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD" == refused["mend"]
+            "correct RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD" == refused["hint"]
         )
     outcome = receiver("check", "--output", "json", **given)
     assert (4, "FAILED") == (outcome.status, checks(outcome)["dataforseo API"]["result"])
-    assert "RECEIVER_DATAFORSEO_URL" in checks(outcome)["dataforseo API"]["mend"]
+    assert "RECEIVER_DATAFORSEO_URL" in checks(outcome)["dataforseo API"]["hint"]
     assert "not-to-be-shown" not in outcome.out
 
 

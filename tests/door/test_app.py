@@ -315,7 +315,7 @@ async def test_head_needs_the_token_too(caller: Caller) -> None:
     assert 401 == (await caller.call("HEAD", "/diffbot/notification/wrong")).status
 
 
-# 4xx: what the caller must mend.
+# 4xx: what the caller must fix.
 
 
 async def refused(caller: Caller, method: str, target: str, body: bytes = b"", **more: Any) -> str:

@@ -12,7 +12,7 @@ from receiver.archive import COMPRESSIONS
 from receiver.catalog import Catalog
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
 from receiver.providers.conversation import Manners
-from receiver.reconciler import Repair, Session, Summary, Sweep, run
+from receiver.reconciler import Repair, Sweep, SweepRun, SweepSummary, run
 from receiver.reconciler.caller import Caller
 from receiver.reconciler.sink import Sink
 from receiver.shipper import Shipper
@@ -69,12 +69,12 @@ class Place:
         self._catalog = root / instance / "catalog.sqlite"
         self._instance = instance
         self._simulator = simulator
-        self._session: Session | None = None
+        self._session: SweepRun | None = None
 
-    def new_session(self, *, real_time: bool = False, **options: Any) -> Session:
+    def new_session(self, *, real_time: bool = False, **options: Any) -> SweepRun:
         """Return a session whose calls wait on the simulator's clock, or in real time."""
         clocks: dict[str, Any] = {"now": self._simulator.clock.time, "sleep": self._sleep}
-        return Session(
+        return SweepRun(
             provider=self.provider,
             instance=self._instance,
             store=self.store,
@@ -105,7 +105,7 @@ class Place:
         self._simulator.clock.advance(seconds)
         await asyncio.sleep(0)
 
-    def sweep(self, sweep: Sweep, **options: Any) -> Summary:
+    def sweep(self, sweep: Sweep, **options: Any) -> SweepSummary:
         """Sweep once, and ship what was fetched."""
         self._session = self.new_session(**options)
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from receiver.clock import new_id, now_us
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SpoolUnavailable
-from receiver.reconciler import DataForSeoSweep, Summary, run
+from receiver.reconciler import DataForSeoSweep, SweepSummary, run
 from tests.reconciler.place import DAY, HOUR, TOKEN, Place, own_url, past, result_of
 from tests.tools.simulators.dataforseo import DataForSeo
 from tests.tools.simulators.faults import Fault
@@ -611,8 +611,8 @@ def test_no_limit_is_exceeded_and_nothing_is_left_behind(
 # Leases, spools and crashes.
 
 
-def both_sweep(places: list[Place], simulator: DataForSeo) -> list[Summary | BaseException]:
-    async def together() -> list[Summary | BaseException]:
+def both_sweep(places: list[Place], simulator: DataForSeo) -> list[SweepSummary | BaseException]:
+    async def together() -> list[SweepSummary | BaseException]:
         sweeps = [asyncio.create_task(run(place.new_session(), sweep_of())) for place in places]
         # Neither has finished before the other has begun.
         simulator.latency_seconds = 0.5
@@ -629,7 +629,7 @@ def test_of_two_instances_one_sweeps(tmp_path: Path, simulator: DataForSeo) -> N
     age(simulator)
     ended = both_sweep(places, simulator)
     assert 1 == sum(isinstance(one, LeaseHeld) for one in ended)
-    (summary,) = (one for one in ended if isinstance(one, Summary))
+    (summary,) = (one for one in ended if isinstance(one, SweepSummary))
     assert {"repaired": 300} == summary.outcomes
     assert 300 == simulator.ledger.count("task_get")
     for place in places:

@@ -16,7 +16,7 @@ from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.errors import StoreError
 from receiver.replay import reading
-from receiver.replay.reading import Item, Unreadable, read
+from receiver.replay.reading import Item, UnreadableEntry, read
 from receiver.replay.request import Form, Request
 from receiver.store import DirectoryStore
 from tests.replay.place import MINUTE_US, Delivery, Place
@@ -182,7 +182,7 @@ def test_nothing_to_read_is_nothing(store: Watched) -> None:
 
 
 def unreadable(items: Iterable[Item]) -> set[str]:
-    return {item.entry.delivery_id for item in items if isinstance(item, Unreadable)}
+    return {item.entry.delivery_id for item in items if isinstance(item, UnreadableEntry)}
 
 
 def of_member(entries: list[Entry], damaged: Entry) -> set[str]:
@@ -198,7 +198,7 @@ def test_an_object_that_is_gone_takes_only_its_own_callbacks(place: Place, store
     items = read_all(store, entries)
     assert {e.delivery_id for e in entries if e.object == gone} == unreadable(items)
     assert [entry.delivery_id for entry in entries] == ids(items)
-    (why,) = {item.why for item in items if isinstance(item, Unreadable)}
+    (why,) = {item.why for item in items if isinstance(item, UnreadableEntry)}
     assert gone in why
 
 

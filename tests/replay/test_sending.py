@@ -17,9 +17,9 @@ from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.errors import TargetError
 from receiver.replay import sending
-from receiver.replay.reading import Item, Unreadable
+from receiver.replay.reading import Item, UnreadableEntry
 from receiver.replay.request import Request
-from receiver.replay.sending import FAILURES_MAX, Outcome, Sender
+from receiver.replay.sending import FAILURES_MAX, Sender, SendOutcome
 from receiver.replay.signature import Signer
 from receiver.replay.target import Answer, Target
 from tests.replay.clock import Clock, Hurried
@@ -82,17 +82,17 @@ class Told:
     """What a sender told of each item."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, SendOutcome] = {}
         self.order: list[str] = []
 
-    def __call__(self, item: Item, outcome: Outcome) -> None:
+    def __call__(self, item: Item, outcome: SendOutcome) -> None:
         identifier = item.entry.delivery_id
         assert identifier not in self.outcomes, "told twice"
         self.outcomes[identifier] = outcome
         self.order.append(identifier)
 
     @property
-    def failed(self) -> list[Outcome]:
+    def failed(self) -> list[SendOutcome]:
         return [outcome for outcome in self.outcomes.values() if not outcome.confirmed]
 
 
@@ -118,7 +118,7 @@ def send(
     return told
 
 
-def outcome_of(server: TargetServer, *replies: Reply, **options: Any) -> Outcome:
+def outcome_of(server: TargetServer, *replies: Reply, **options: Any) -> SendOutcome:
     """Send one that is answered so."""
     item = request_of(server.url)
     server.plan(item.entry.delivery_id, *replies)
@@ -132,7 +132,7 @@ def outcome_of(server: TargetServer, *replies: Reply, **options: Any) -> Outcome
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_a_2xx_confirms(server: TargetServer, status: int) -> None:
-    assert Outcome(confirmed=True, attempts=1) == outcome_of(server, Reply(status=status))
+    assert SendOutcome(confirmed=True, attempts=1) == outcome_of(server, Reply(status=status))
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 410, 413, 422, 451])
@@ -148,7 +148,7 @@ def test_what_says_that_the_moment_is_wrong_is_tried_again(
     server: TargetServer, status: int
 ) -> None:
     again = Reply(status=status, body=b"not now")
-    assert Outcome(confirmed=True, attempts=3) == outcome_of(server, again, again)
+    assert SendOutcome(confirmed=True, attempts=3) == outcome_of(server, again, again)
     server.received.clear()
     outcome = outcome_of(server, *[again] * 9, attempts_max=4)
     assert (False, 4) == (outcome.confirmed, outcome.attempts)
@@ -163,7 +163,7 @@ def test_a_status_that_no_list_has_is_told_by_its_number(server: TargetServer) -
 
 
 def test_a_connection_that_is_cut_is_tried_again(server: TargetServer) -> None:
-    assert Outcome(confirmed=True, attempts=3) == outcome_of(server, CUT, CUT)
+    assert SendOutcome(confirmed=True, attempts=3) == outcome_of(server, CUT, CUT)
     server.received.clear()
     outcome = outcome_of(server, CUT, CUT, attempts_max=2)
     assert (False, 2) == (outcome.confirmed, outcome.attempts)
@@ -220,12 +220,12 @@ def test_without_a_secret_nothing_is_signed(server: TargetServer) -> None:
 def test_what_the_archive_does_not_give_back_fails_without_an_attempt(
     server: TargetServer,
 ) -> None:
-    bad, good = Unreadable(entry_of(), "it is damaged"), request_of(server.url)
+    bad, good = UnreadableEntry(entry_of(), "it is damaged"), request_of(server.url)
     told = send([bad, good])
-    assert Outcome(confirmed=False, attempts=0, why="it is damaged") == told.outcomes.pop(
+    assert SendOutcome(confirmed=False, attempts=0, why="it is damaged") == told.outcomes.pop(
         bad.entry.delivery_id
     )
-    assert [Outcome(confirmed=True, attempts=1)] == list(told.outcomes.values())
+    assert [SendOutcome(confirmed=True, attempts=1)] == list(told.outcomes.values())
 
 
 # Many.
@@ -334,7 +334,7 @@ def test_a_patient_sender_does_not_give_up_what_is_refused_alone(server: TargetS
     item = request_of(server.url)
     server.plan(item.entry.delivery_id, *[Reply(status=400)] * 40)
     told = send([item], patient=True, attempts_max=2)
-    assert [Outcome(confirmed=True, attempts=41)] == list(told.outcomes.values())
+    assert [SendOutcome(confirmed=True, attempts=41)] == list(told.outcomes.values())
 
 
 @pytest.mark.parametrize("every", [2, 20])
@@ -631,5 +631,5 @@ def test_a_date_to_come_back_at_is_a_pause(server: TargetServer) -> None:
     busy = Reply(status=503, headers={"Retry-After": at})
     began = hurried.now()
     outcome = outcome_of(server, busy, now=hurried.now, sleep=hurried.sleep)
-    assert Outcome(confirmed=True, attempts=2) == outcome
+    assert SendOutcome(confirmed=True, attempts=2) == outcome
     assert 900 <= hurried.now() - began <= 1010

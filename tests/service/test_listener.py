@@ -14,6 +14,6 @@ ELSEWHERE = "192.0.2.1"
 def test_an_address_that_is_not_ours_is_told_with_its_settings(tmp_path: Path, door: str) -> None:
     with Receiver(tmp_path, {f"{door}_HOST": ELSEWHERE, f"{door}_PORT": "7"}) as it:
         ran = it.command("serve")
-    mend = f"name another address or port ({door}_HOST, {door}_PORT)"
+    hint = f"name another address or port ({door}_HOST, {door}_PORT)"
     why = f"cannot listen on {ELSEWHERE}:7: Cannot assign requested address"
-    assert (3, "", f"receiver: {why}; {mend}\n") == (ran.returncode, ran.stdout, ran.stderr)
+    assert (3, "", f"receiver: {why}; {hint}\n") == (ran.returncode, ran.stdout, ran.stderr)

@@ -281,7 +281,7 @@ def test_a_file_in_the_way_is_refused_with_a_mend(tmp_path: Path) -> None:
         store.put("a", b"content")
     (check,) = store.checks()
     assert (False, True) == (check.good, check.refused)
-    assert "RECEIVER_ARCHIVE" in check.mend
+    assert "RECEIVER_ARCHIVE" in check.hint
 
 
 def test_an_object_that_vanishes_while_it_is_listed_is_left_out(
@@ -380,7 +380,7 @@ def test_a_bucket_that_is_not_there_is_refused_with_a_mend(aws: Bucket) -> None:
             attempt()
     (check,) = store.checks()
     assert (False, True) == (check.good, check.refused)
-    assert "create the bucket, or correct RECEIVER_ARCHIVE" == check.mend
+    assert "create the bucket, or correct RECEIVER_ARCHIVE" == check.hint
     assert check.detail.endswith("NoSuchBucket")
 
 
@@ -392,7 +392,7 @@ def test_without_credentials_it_is_refused_with_a_mend(
     with pytest.raises(StoreRefused, match="no credentials; set AWS_ACCESS_KEY_ID"):
         open_store(f"s3://{aws.name}").put("a", b"")
     (check,) = open_store(f"s3://{aws.name}").checks()
-    assert check.mend.startswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    assert check.hint.startswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     assert check.detail.endswith("no credentials")
 
 
@@ -577,7 +577,7 @@ def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake: FakeS3) -> 
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "mend"),
+    ("status", "code", "hint"),
     [
         (403, "AccessDenied", "give this identity s3:PutObject"),
         (403, "InvalidAccessKeyId", "correct AWS_ACCESS_KEY_ID"),
@@ -588,10 +588,10 @@ def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake: FakeS3) -> 
     ],
 )
 def test_what_somebody_must_mend_is_refused_with_the_mend(
-    fake: FakeS3, status: int, code: str, mend: str
+    fake: FakeS3, status: int, code: str, hint: str
 ) -> None:
     fake.refusal = lambda method, headers: (status, code)
-    with pytest.raises(StoreRefused, match=f"{code}; {mend}") as caught:
+    with pytest.raises(StoreRefused, match=f"{code}; {hint}") as caught:
         fake_store().put("a", b"content")
     assert 3 == caught.value.exit_status
     assert support.SECRET_ACCESS_KEY not in str(caught.value)
@@ -613,11 +613,11 @@ def test_a_missing_right_is_named_by_the_checks(fake: FakeS3) -> None:
     *good, bad = fake_store().checks()
     assert ["archive write"] == [check.name for check in good]
     assert ("archive read", True) == (bad.name, bad.refused)
-    assert "the right needed is s3:GetObject" == bad.mend
+    assert "the right needed is s3:GetObject" == bad.hint
 
 
 @pytest.mark.parametrize(
-    ("code", "mend"),
+    ("code", "hint"),
     [
         ("AccessDenied", "the right needed is s3:DeleteObject"),
         ("ExpiredToken", "the session token has expired"),
@@ -625,19 +625,19 @@ def test_a_missing_right_is_named_by_the_checks(fake: FakeS3) -> None:
     ],
 )
 def test_what_keeps_the_checks_from_deleting_is_told_with_its_mend(
-    fake: FakeS3, code: str, mend: str
+    fake: FakeS3, code: str, hint: str
 ) -> None:
     fake.refusal = lambda method, headers: (403, code) if method == "DELETE" else None
     bad = list(fake_store().checks())[-1]
     assert ("archive delete", False) == (bad.name, bad.good)
-    assert bad.mend.startswith(mend)
+    assert bad.hint.startswith(hint)
 
 
 def test_a_store_that_ignores_conditions_is_recognised(fake: FakeS3) -> None:
     found = {check.name: check for check in fake_store().checks()}
     assert not found["conditional writes"].good
     assert not found["conditional writes"].refused
-    assert "one instance alone may sweep" in found["conditional writes"].mend
+    assert "one instance alone may sweep" in found["conditional writes"].hint
 
 
 @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])

@@ -213,7 +213,7 @@ def test_check_of_a_wrong_bucket_is_status_3_and_says_what_to_mend(
     assert 3 == ran.returncode
     [failed] = [row for row in rows(ran) if row["result"] != "ok"]
     assert "NoSuchBucket" in failed["detail"]
-    assert "create the bucket, or correct RECEIVER_ARCHIVE" in failed["detail"] + failed["mend"]
+    assert "create the bucket, or correct RECEIVER_ARCHIVE" in failed["detail"] + failed["hint"]
 
 
 def test_check_without_an_answer_is_status_4(it: Receiver, far: Place, relay: Relay) -> None:
@@ -223,14 +223,14 @@ def test_check_without_an_answer_is_status_4(it: Receiver, far: Place, relay: Re
     assert 4 == ran.returncode
     [failed] = [row for row in rows(ran) if row["result"] != "ok"]
     assert failed["check"].startswith("archive")
-    assert failed["mend"]
+    assert failed["hint"]
 
 
 def test_check_of_a_weak_token_fails_with_1(it: Receiver) -> None:
     ran = it.command("check", "--output", "json", RECEIVER_TOKENS="short-one")
     assert 1 == ran.returncode
     [failed] = [row for row in rows(ran) if row["result"] != "ok"]
-    assert ("tokens", True) == (failed["check"], "--new-token" in failed["mend"])
+    assert ("tokens", True) == (failed["check"], "--new-token" in failed["hint"])
     assert "short-one" not in ran.stdout
 
 

@@ -648,9 +648,9 @@ def _archive(door: Door) -> DirectoryArchive:
     return DirectoryArchive(door.receiver.archive)
 
 
-def _assert_refused(answer: Answer, status: int, error: str, mend: str) -> None:
+def _assert_refused(answer: Answer, status: int, error: str, hint: str) -> None:
     assert (status, error) == (answer.status, answer.json["error"])
-    assert mend in answer.json["detail"]
+    assert hint in answer.json["detail"]
     assert {"error", "detail"} == set(answer.json)
     assert "x-delivery-id" not in answer.headers
     assert "location" not in answer.headers

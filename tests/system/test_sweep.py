@@ -312,7 +312,7 @@ def test_a_provider_on_a_bad_day_costs_nothing_and_is_one_clear_line(
         dataforseo.settings.password = secret
         dataforseo.fail(fault)
     ended = receiver.command("sweep")
-    # Refused credentials are a setting to mend.
+    # Refused credentials are a setting to fix.
     assert (3 if fault == "http_401" else 4, "") == (ended.returncode, ended.stdout)
     (line,) = ended.stderr.splitlines()
     assert line.startswith("receiver: dataforseo: ")

@@ -1,4 +1,4 @@
-"""Where no catalog can be kept, every command still says the same, and how to mend it."""
+"""Where no catalog can be kept, every command still says the same, and how to fix it."""
 
 import subprocess
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ from receiver.errors import (
 from receiver.lease import Lease
 from receiver.reconciler.caller import Caller
 from receiver.reconciler.memory import Memory
-from receiver.reconciler.report import Repair, Report, Summary
+from receiver.reconciler.report import Repair, Report, SweepSummary
 from receiver.reconciler.sink import Sink
 from receiver.reconciler.unfinished import DAYS_BACK, Unfinished, Wanted, is_too_old
 from receiver.reconciler.waiting import Waiting
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _FAILURES_MAX = 20
 
 
-class Progress(Protocol):
+class SweepProgress(Protocol):
     """Is told how far a sweep is."""
 
     def __call__(self, *, done: int, total: int) -> None:
@@ -47,8 +47,8 @@ def _no_progress(*, done: int, total: int) -> None:
     return None
 
 
-class Session:
-    """What a sweep works with."""
+class SweepRun:
+    """One run of a sweep: what it works with, and what it has done so far."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Session:
         lease_seconds: float,
         tasks_max: int,
         dry_run: bool = False,
-        progress: Progress = _no_progress,
+        progress: SweepProgress = _no_progress,
         hide: Callable[[str], str] = str,
     ) -> None:
         self.provider = provider
@@ -274,12 +274,12 @@ class Sweep(Protocol):
         """What it remembers from one call to the next."""
         ...
 
-    async def __call__(self, session: Session) -> None:
+    async def __call__(self, session: SweepRun) -> None:
         """Sweep once."""
         ...
 
 
-async def run(session: Session, sweep: Sweep) -> Summary:
+async def run(session: SweepRun, sweep: Sweep) -> SweepSummary:
     """Run one sweep under its lease and write its report, however it ends.
 
     Raises `LeaseHeld` before anything was done; `ProviderError`, `LeaseLost`, `SpoolUnavailable`
