@@ -15,7 +15,7 @@ from receiver.cli.masking import Mask
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
 from receiver.providers import PROVIDERS
-from receiver.reconciler import SweepRun, run
+from receiver.reconciler import SweepRun, run_sweep
 from receiver.service import reconciling
 from receiver.service.parts import shipper_of, store_of
 from receiver.store import Store
@@ -79,17 +79,17 @@ def _sweep(
             bar.update(task, completed=done, total=total)
 
         async def once() -> tuple[SweepRun, Any]:
-            session = reconciling.session_of(
+            run = reconciling.sweep_run_of(
                 settings, provider, store, dry_run=dry_run, progress=progress
             )
-            return session, await run(session, reconciling.sweep_of(settings, provider))
+            return run, await run_sweep(reconciling.sweep_of(settings, provider), run)
 
         try:
-            session, summary = asyncio.run(once())
+            run, summary = asyncio.run(once())
         except LeaseHeld as exc:
             complain(f"{provider}: another instance is sweeping: {exc}")
             return True
-    rows = [asdict(repair) for repair in session.report.repairs]
+    rows = [asdict(repair) for repair in run.report.repairs]
     _print(rows, asdict(summary), output)
     return bool(summary.failed)
 

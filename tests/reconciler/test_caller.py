@@ -17,7 +17,7 @@ import pytest
 from receiver.archive.body import WHOLE_BYTES_MAX
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api, diffbot_api, outscraper_api
-from receiver.providers.conversation import Call, Conversation, Manners, Reply
+from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply
 from receiver.reconciler.caller import Caller, Pace
 from tests.tools.simulators.clock import Clock
 from tests.tools.simulators.dataforseo import DataForSeo
@@ -72,7 +72,7 @@ def dataforseo(clock: Clock) -> Iterator[DataForSeo]:
 class Account:
     """How a caller gets in, and what it asks."""
 
-    manners: Manners
+    policy: CallPolicy
     ask: Callable[[], Conversation[Any]]
     headers: Mapping[str, str] = field(default_factory=dict)
     secret_query: Mapping[str, str] = field(default_factory=dict)
@@ -80,13 +80,13 @@ class Account:
 
 ACCOUNTS = {
     "dataforseo": Account(
-        dataforseo_api.ApiManners(),
+        dataforseo_api.POLICY,
         lambda: dataforseo_api.tasks_ready("serp"),
         headers={"Authorization": f"Basic {BASIC}"},
     ),
-    "diffbot": Account(diffbot_api.ApiManners(), diffbot_api.jobs, secret_query={"token": SECRET}),
+    "diffbot": Account(diffbot_api.POLICY, diffbot_api.jobs, secret_query={"token": SECRET}),
     "outscraper": Account(
-        outscraper_api.ApiManners(),
+        outscraper_api.POLICY,
         outscraper_api.finished_requests,
         headers={"X-API-KEY": SECRET},
     ),
@@ -99,7 +99,7 @@ def caller_of(provider: str, url: str, time: Time | None = None, **options: Any)
     return Caller(
         provider=provider,
         base_url=url,
-        manners=options.pop("manners", account.manners),
+        policy=account.policy,
         headers=account.headers,
         secret_query=account.secret_query,
         now=time.now,
@@ -147,8 +147,8 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault.HTTP_500, "keeps answering that it is failed"),
-        (Fault.CODED, "keeps answering that it is failed"),
+        (Fault.HTTP_500, "keeps failing"),
+        (Fault.CODED, "keeps failing"),
         (Fault.RESET, "cannot be reached"),
         (Fault.CUT, "cannot be reached"),
     ],
@@ -211,7 +211,7 @@ def test_what_must_not_be_done_twice_is_not_repeated_once_it_was_sent(fault: Fau
         task_id = outscraper.create_task()
         outscraper.fail(fault, times=1)
         caller = caller_of("outscraper", outscraper.url)
-        with pytest.raises(ProviderError, match=r"it may have been carried out|is failed"):
+        with pytest.raises(ProviderError, match="may have been carried out, so it is not repeated"):
             with_caller(caller, lambda it: it.hold(outscraper_api.restart(task_id)))
         assert 1 == outscraper.ledger.count()
 
@@ -259,13 +259,13 @@ def test_a_rate_limit_inside_http_200_is_waited_for_and_costs_no_attempt(
 def test_a_provider_that_stays_busy_is_given_up_in_the_end(dataforseo: DataForSeo) -> None:
     time = Time()
     dataforseo.settings.status_per_minute = 0
-    with pytest.raises(ProviderError, match="keeps answering that it is busy"):
+    with pytest.raises(ProviderError, match="keeps answering that there are too many calls"):
         status_of(caller_of("dataforseo", dataforseo.url, time))
     assert 900 <= sum(time.slept) <= 1000
 
 
 def test_calls_at_once_are_limited(dataforseo: DataForSeo) -> None:
-    most = dataforseo_api.ApiManners().simultaneous
+    most = dataforseo_api.POLICY.simultaneous
     dataforseo.gather(most)
 
     async def all_at_once(caller: Caller) -> None:
@@ -528,7 +528,7 @@ def test_wrong_credentials_are_named_and_not_shown(
         (Fault.RESET, "cannot be reached"),
         (Fault.CUT, "cannot be reached"),
         (Fault.SLOW, "cannot be reached"),
-        (Fault.HTTP_500, "failed"),
+        (Fault.HTTP_500, "keeps failing"),
         (Fault.HTML, "not"),
         (Fault.HALF_JSON, "not"),
         (Fault.ENDLESS, "over"),
