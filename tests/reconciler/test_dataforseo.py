@@ -125,7 +125,7 @@ def test_the_report_has_a_line_for_each_task_and_a_summary_and_no_token(
 
 
 @pytest.mark.parametrize("datatype", ["regular", "advanced", "html"])
-def test_what_the_postback_was_to_carry_is_fetched(
+def test_the_datatype_of_the_postback_is_fetched(
     place: Place, simulator: DataForSeo, door: Sink, datatype: str
 ) -> None:
     door.status = 500
@@ -138,7 +138,9 @@ def test_what_the_postback_was_to_carry_is_fetched(
     assert simulator.result(task_id, datatype) == result_of(line)
 
 
-def test_where_the_wanted_datatype_has_expired_another_is_kept(tmp_path: Path, door: Sink) -> None:
+def test_another_datatype_is_fetched_if_that_of_the_postback_has_expired(
+    tmp_path: Path, door: Sink
+) -> None:
     door.status = 500
     with DataForSeo(clock=past(8 * DAY)) as simulator:
         simulator.settings.ready_seconds = 30 * DAY
@@ -195,7 +197,7 @@ def test_young_tasks_are_left_for_a_while(place: Place, simulator: DataForSeo) -
 
 
 @pytest.mark.parametrize("state", ["webhook_delay", "send_delay"])
-def test_more_is_young_while_the_provider_says_that_webhooks_are_late(
+def test_tasks_get_more_time_while_the_provider_reports_late_webhooks(
     place: Place, simulator: DataForSeo, state: str
 ) -> None:
     simulator.add_ready(ORGANIC, 2)
@@ -209,7 +211,7 @@ def test_more_is_young_while_the_provider_says_that_webhooks_are_late(
 
 @pytest.mark.parametrize("where", ["archive", "spool"])
 @pytest.mark.parametrize("kind", ["postback", "result"])
-def test_what_is_held_already_is_not_fetched_again(
+def test_a_result_that_is_held_is_not_fetched_again(
     place: Place, simulator: DataForSeo, where: str, kind: str
 ) -> None:
     held = simulator.add_ready(ORGANIC, 3)
@@ -242,7 +244,7 @@ def postback(task_id: str) -> bytes:
 
 
 @pytest.mark.parametrize("where", ["archive", "spool"])
-def test_what_a_pingback_told_of_is_collected_and_no_repair(
+def test_a_task_with_a_pingback_is_collected_not_repaired(
     place: Place, simulator: DataForSeo, where: str
 ) -> None:
     pinged = simulator.add_ready(ORGANIC, 3)
@@ -275,7 +277,7 @@ def test_a_dry_run_says_what_it_would_fetch_and_touches_nothing(
 # What goes wrong.
 
 
-def test_what_is_not_finished_is_looked_at_again(place: Place, simulator: DataForSeo) -> None:
+def test_a_task_that_is_not_finished_is_tried_again(place: Place, simulator: DataForSeo) -> None:
     ids = simulator.add_ready(ORGANIC, 3)
     age(simulator)
     done_at = simulator.task(ids[0]).done_at
@@ -286,7 +288,7 @@ def test_what_is_not_finished_is_looked_at_again(place: Place, simulator: DataFo
     assert set(ids) == set(place.lines())
 
 
-def test_what_has_expired_is_reported_as_lost_once(tmp_path: Path) -> None:
+def test_an_expired_result_is_reported_as_lost_once(tmp_path: Path) -> None:
     with DataForSeo(clock=past(31 * DAY)) as simulator:
         simulator.settings.ready_seconds = 60 * DAY
         place = Place(tmp_path, "dataforseo", simulator)
@@ -305,7 +307,7 @@ def test_what_has_expired_is_reported_as_lost_once(tmp_path: Path) -> None:
         assert [] == place.unfinished()
 
 
-def test_what_will_be_lost_soon_goes_first(place: Place, simulator: DataForSeo) -> None:
+def test_the_oldest_tasks_go_first(place: Place, simulator: DataForSeo) -> None:
     newer = simulator.add_ready(ORGANIC, 3)
     for task_id in newer:
         simulator.task(task_id).posted_at += HOUR
@@ -325,7 +327,9 @@ def test_a_sweep_is_bounded_and_the_next_goes_on(place: Place, simulator: DataFo
     assert 1100 == len(place.lines())
 
 
-def test_a_family_that_is_refused_stops_no_other(place: Place, simulator: DataForSeo) -> None:
+def test_a_family_that_is_refused_does_not_stop_the_others(
+    place: Place, simulator: DataForSeo
+) -> None:
     simulator.add_ready(ORGANIC, 2)
     age(simulator)
     summary = place.sweep(sweep_of(families=["no_such_api", "serp"]))
@@ -357,7 +361,7 @@ def test_errors_of_a_day_are_read_where_a_week_is_refused(tmp_path: Path, door: 
 # Lists of errors.
 
 
-def test_what_only_the_errors_know_is_asked_for_again_once(
+def test_a_failed_delivery_that_no_list_has_is_requested_again_once(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -375,7 +379,7 @@ def test_what_only_the_errors_know_is_asked_for_again_once(
     assert set(ids) == {one.task.id for one in simulator.deliveries() if one.resent}
 
 
-def test_what_was_asked_for_again_and_came_is_not_missing(
+def test_a_failed_delivery_that_came_later_is_not_requested_again(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -415,7 +419,7 @@ def test_a_failed_pingback_whose_result_is_held_is_not_missing(
     assert 0 == simulator.ledger.count("webhook_resend")
 
 
-def test_errors_about_urls_of_others_are_theirs(
+def test_failed_deliveries_to_other_urls_are_ignored(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -426,7 +430,7 @@ def test_errors_about_urls_of_others_are_theirs(
     assert {} == place.sweep(sweep_of()).outcomes
 
 
-def test_what_has_expired_and_only_the_errors_know_is_lost_once(
+def test_an_expired_result_that_no_list_has_is_lost_once(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -443,7 +447,7 @@ def test_what_has_expired_and_only_the_errors_know_is_lost_once(
 # Full lists.
 
 
-def test_a_list_full_of_others_work_is_an_alarm(place: Place, simulator: DataForSeo) -> None:
+def test_a_list_full_of_foreign_tasks_is_an_alarm(place: Place, simulator: DataForSeo) -> None:
     simulator.add_ready(ORGANIC, 1000, tag="theirs")
     (hidden,) = simulator.add_ready(ORGANIC, 1, tag="ours")
     age(simulator)
@@ -456,14 +460,14 @@ def test_a_list_full_of_others_work_is_an_alarm(place: Place, simulator: DataFor
     assert 0 == simulator.ledger.count("task_get")
 
 
-def test_a_list_full_of_young_tasks_is_none(place: Place, simulator: DataForSeo) -> None:
+def test_a_list_full_of_young_tasks_is_not_an_alarm(place: Place, simulator: DataForSeo) -> None:
     age(simulator)
     simulator.add_ready(ORGANIC, 1000)
     summary = place.sweep(sweep_of())
     assert (1000, ()) == (summary.young, summary.alarms)
 
 
-def test_a_list_full_of_what_is_held_is_cleared_for_what_stands_behind(
+def test_a_list_full_of_held_tasks_is_cleared_for_those_behind_them(
     place: Place, simulator: DataForSeo
 ) -> None:
     held = simulator.add_ready(ORGANIC, 1000)
@@ -520,7 +524,7 @@ def test_no_limit_is_exceeded_and_nothing_is_left_behind(
         (b'{"status_code": 50000, "tasks": null}', "no_task"),
     ],
 )
-def test_a_postback_without_a_result_hides_no_task(
+def test_a_postback_without_a_result_does_not_count_as_held(
     place: Place, simulator: DataForSeo, body: bytes, invalid: str
 ) -> None:
     (task_id,) = ready(simulator, 1)
@@ -531,7 +535,7 @@ def test_a_postback_without_a_result_hides_no_task(
     assert [task_id] == list(place.lines(kind="result"))
 
 
-def test_a_postback_that_is_only_too_large_to_be_inflated_is_held(
+def test_a_postback_that_inflates_too_far_counts_as_held(
     place: Place, simulator: DataForSeo
 ) -> None:
     (task_id,) = ready(simulator, 1)
@@ -547,7 +551,7 @@ def bomb() -> bytes:
     return gzip.compress(b" " * (65 << 20), compresslevel=1)
 
 
-def test_a_postback_without_a_result_is_asked_for_again(
+def test_a_postback_without_a_result_is_requested_again(
     place: Place, simulator: DataForSeo
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -565,7 +569,9 @@ def test_a_postback_without_a_result_is_asked_for_again(
         simulator.wait_idle()
 
 
-def test_what_was_fetched_is_held_whatever_it_is(place: Place, simulator: DataForSeo) -> None:
+def test_a_fetched_result_counts_as_held_whatever_it_is(
+    place: Place, simulator: DataForSeo
+) -> None:
     (task_id,) = ready(simulator, 1)
     sink = place.new_run().sink
     sink.put(provider="dataforseo", kind="result", target=PATH + task_id, headers=[], body=b"<a>")
@@ -576,7 +582,7 @@ def test_what_was_fetched_is_held_whatever_it_is(place: Place, simulator: DataFo
     assert (1, {}) == (summary.held, summary.outcomes)
 
 
-def test_rows_that_are_not_understood_are_told(place: Place, simulator: DataForSeo) -> None:
+def test_rows_of_an_unknown_form_are_an_alarm(place: Place, simulator: DataForSeo) -> None:
     ready(simulator, 2, tag="ours")
     ready(simulator, 3, tag="theirs")
     simulator.settings.forge_endpoint = lambda path: f"https://elsewhere.example{path}"
@@ -590,9 +596,7 @@ def test_rows_that_are_not_understood_are_told(place: Place, simulator: DataForS
     assert ((), {"repaired": 2}) == (summary.alarms, summary.outcomes)
 
 
-def test_what_was_asked_for_again_is_remembered_for_an_hour(
-    place: Place, simulator: DataForSeo
-) -> None:
+def test_requests_to_resend_are_remembered_for_an_hour(place: Place, simulator: DataForSeo) -> None:
     sweep = sweep_of()
     for name, minutes in (("old", 61), ("new", 59)):
         sweep.resent[name] = datetime.now(UTC) - timedelta(minutes=minutes)

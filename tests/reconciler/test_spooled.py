@@ -26,7 +26,7 @@ def place(tmp_path: Path, simulator: DataForSeo) -> Place:
     return Place(tmp_path, "dataforseo", simulator)
 
 
-def test_what_waits_is_found_by_task_kind_and_provider(tmp_path: Path) -> None:
+def test_a_spooled_callback_is_found_by_task_kind_and_provider(tmp_path: Path) -> None:
     heads = [
         head_of(provider="dataforseo", kind="postback", target="/x?id=a"),
         head_of(provider="dataforseo", kind="pingback", target="/x?id=b"),
@@ -40,7 +40,7 @@ def test_what_waits_is_found_by_task_kind_and_provider(tmp_path: Path) -> None:
     assert set() == spooled.held([], ["postback"])
 
 
-def test_a_damaged_head_hides_no_other(place: Place, simulator: DataForSeo) -> None:
+def test_a_damaged_head_does_not_hide_other_callbacks(place: Place, simulator: DataForSeo) -> None:
     held = ready(simulator, 3)
     targets = [f"/dataforseo/postback/***?id={task_id}" for task_id in held]
     path = segment_file(place.spool, [(head_of(target=target), b"{}") for target in targets])
@@ -54,7 +54,7 @@ def test_a_damaged_head_hides_no_other(place: Place, simulator: DataForSeo) -> N
     assert set(held[:2]) == set(place.lines(kind="result"))
 
 
-def test_a_spool_that_is_full_takes_a_few_bytes_a_callback(tmp_path: Path) -> None:
+def test_a_full_spool_takes_a_few_bytes_of_memory_per_callback(tmp_path: Path) -> None:
     count = 20_000
     heads = (head_of(kind="pingback", target=f"/x?id=task-{n}") for n in range(count))
     segment_file(tmp_path, [(head, b"") for head in heads])

@@ -38,7 +38,7 @@ def test_a_sweep_whose_lease_is_taken_stops_and_the_other_finishes(
 
     def progress(*, done: int, total: int) -> None:
         if done == 20:
-            # From here on it takes far longer than until the lease is to be renewed.
+            # From here on, calls take far longer than the lease lasts without renewal.
             simulator.latency_seconds = 1.0
             here.store.put("leases/sweep-dataforseo.json", orjson.dumps(taken))
 
@@ -54,14 +54,14 @@ def test_a_sweep_whose_lease_is_taken_stops_and_the_other_finishes(
     assert set(ids) == set(there.lines())
 
 
-def test_a_lease_is_kept_while_one_call_waits_for_long(place: Place, simulator: DataForSeo) -> None:
+def test_the_lease_is_kept_during_a_long_call(place: Place, simulator: DataForSeo) -> None:
     simulator.add_ready(ORGANIC, 5)
     age(simulator)
     simulator.fail(Fault.SLOW, family="tasks_ready", times=1, seconds=7.0)
     assert {"repaired": 5} == place.sweep(sweep_of(), lease_seconds=6.0).outcomes
 
 
-def test_nothing_is_collected_that_could_not_be_kept(place: Place, simulator: DataForSeo) -> None:
+def test_nothing_is_collected_while_the_spool_is_full(place: Place, simulator: DataForSeo) -> None:
     ids = simulator.add_ready(ORGANIC, 5)
     age(simulator)
     place.arrived("pingback", ["x" * 1000])
@@ -74,12 +74,12 @@ def test_nothing_is_collected_that_could_not_be_kept(place: Place, simulator: Da
 # Tasks that fail.
 
 
-def test_a_task_that_fails_stops_no_other_and_is_tried_again(
+def test_a_task_that_fails_does_not_stop_the_others_and_is_tried_again(
     place: Place, simulator: DataForSeo
 ) -> None:
     ids = simulator.add_ready(ORGANIC, 10)
     age(simulator)
-    # Carried out, so they have left the list, and only half of the answer came.
+    # The calls are carried out, so the tasks leave the list, but only half of each answer comes.
     simulator.fail(Fault.HALF_JSON, family="task_get", times=3)
     summary = place.sweep(sweep_of())
     assert ({"repaired": 7, "failed": 3}, True) == (summary.outcomes, summary.failed)
@@ -88,7 +88,7 @@ def test_a_task_that_fails_stops_no_other_and_is_tried_again(
     assert set(ids) == set(place.lines())
 
 
-def test_a_provider_that_fails_on_and_on_is_left_alone_and_nothing_is_lost(
+def test_a_provider_that_keeps_failing_is_left_alone_and_nothing_is_lost(
     place: Place, simulator: DataForSeo
 ) -> None:
     ids = simulator.add_ready(ORGANIC, 200)
@@ -104,14 +104,14 @@ def test_a_provider_that_fails_on_and_on_is_left_alone_and_nothing_is_lost(
     assert set(ids) == set(place.lines())
 
 
-def test_tasks_that_fail_in_every_sweep_stop_no_new_ones(
+def test_tasks_that_fail_in_every_sweep_do_not_hold_up_new_ones(
     place: Place, simulator: DataForSeo
 ) -> None:
     failing = simulator.add_ready(ORGANIC, 60)
     age(simulator)
     sweep = sweep_of()
     for task_id in failing:
-        simulator.task(task_id).ours = False  # answered with 40001, every time
+        simulator.task(task_id).ours = False  # every call is answered with 40001
     with pytest.raises(ProviderError, match="tasks failed in a row"):
         place.sweep(sweep)
     tried = {repair.task_id for repair in place.repairs()}
@@ -121,7 +121,7 @@ def test_tasks_that_fail_in_every_sweep_stop_no_new_ones(
     summary = place.sweep(sweep)
     assert any("tasks of earlier sweeps" in alarm for alarm in summary.alarms)
     assert set(new) == set(place.lines())
-    # What had failed was behind what had not been reached.
+    # Tasks that had failed came after those that had not been reached.
     assert not tried & {repair.task_id for repair in place.repairs()[:10]}
     for task_id in failing:
         simulator.task(task_id).ours = True
@@ -129,7 +129,7 @@ def test_tasks_that_fail_in_every_sweep_stop_no_new_ones(
     assert set(failing + new) == set(place.lines())
 
 
-def test_a_result_that_is_too_large_is_not_fetched_again_and_told_every_time(
+def test_a_result_that_is_too_large_is_fetched_once_and_reported_by_every_sweep(
     place: Place, simulator: DataForSeo
 ) -> None:
     simulator.add_ready(ORGANIC, 1)
