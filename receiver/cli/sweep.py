@@ -17,6 +17,7 @@ from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, 
 from receiver.providers import PROVIDERS
 from receiver.reconciler import SweepRun, run_sweep
 from receiver.service import reconciling
+from receiver.service.apis import APIS
 from receiver.service.parts import shipper_of, store_of
 from receiver.store import Store
 
@@ -36,6 +37,9 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
       receiver sweep --dry-run
       receiver sweep dataforseo --output json
     """
+    for provider in providers:
+        if provider not in APIS:
+            raise click.UsageError(f"nothing to sweep for {provider}: receiver knows no API of it")
     settings = config.load()
     log.configure(
         form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text

@@ -188,9 +188,11 @@ def _copy(name: str, came: dict[str, str], headers: dict[str, str]) -> None:
         headers[name] = value
 
 
-def _entrance(provider: str) -> Entrance:
-    """Return the way in that brings results."""
-    return next(e for e in PROVIDERS[provider].entrances if e.method == "POST")
+def _entrance(provider: str) -> Entrance | None:
+    """Return the entrance that results come through, None if the provider is unknown."""
+    adapter = PROVIDERS.get(provider)
+    entrances = adapter.entrances if adapter else ()
+    return next((entrance for entrance in entrances if entrance.method == "POST"), None)
 
 
 def _query_of_provider(callback: _Line, entrance: Entrance) -> str:
