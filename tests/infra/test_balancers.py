@@ -1,4 +1,4 @@
-"""`infra/nginx.conf` and `infra/haproxy.cfg` let in the callbacks of all providers, and only those."""
+"""nginx.conf and haproxy.cfg let in the callbacks of all providers, and nothing else."""
 
 import re
 from pathlib import Path
