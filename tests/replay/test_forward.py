@@ -15,7 +15,7 @@ from receiver import clock
 from receiver.archive.keys import index_key
 from receiver.errors import Conflict, Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
-from receiver.replay import forward
+from receiver.replay import backlog, forward
 from receiver.replay.forward import Forwarder
 from receiver.replay.request import Form
 from receiver.replay.sending import Sender
@@ -84,7 +84,7 @@ def place(tmp_path: Path, store: Faulty) -> Place:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(backlog, "LATE_SECONDS", 0.1)
     monkeypatch.setattr(forward, "SAVE_SECONDS", 0.05)
 
 
