@@ -98,13 +98,13 @@ def test_callbacks_that_are_spooled_when_it_is_removed_are_archived(receiver: Re
     receiver.start()
     ids = [deliver(receiver, sample) for sample in samples("acme")]
     receiver.kill_all()
-    without = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    found = receiver.command("find", "--output", "json", **without)
+    path = os.environ.get("PYTHONPATH", "")
+    found = receiver.command("find", "--output", "json", PYTHONPATH=path)
     assert (0, set(ids)) == (
         found.returncode,
         {orjson.loads(line)["delivery_id"] for line in found.stdout.splitlines()},
     )
-    assert 0 == receiver.command("ship", **without).returncode
+    assert 0 == receiver.command("ship", PYTHONPATH=path).returncode
     lines = read_lines(DirectoryArchive(receiver.archive))
     assert {("acme", "webhook", "not_recognised")} == {
         (line["provider"], line["kind"], line["invalid"]) for line in lines
