@@ -62,13 +62,13 @@ def _load(entry_point: metadata.EntryPoint) -> Provider:
     try:
         loaded = entry_point.load()
         adapter = loaded() if isinstance(loaded, type) else loaded
-    except Exception as exc:  # whatever a module of somebody else raises
+    except Exception as exc:  # a foreign module may raise anything
         raise _error(entry_point, f"{type(exc).__name__}: {exc}") from exc
     problem = find_problem(adapter)
     if problem is None and adapter.name != entry_point.name:
         problem = f"its name is {adapter.name!r}, its entry point's is {entry_point.name!r}"
     if problem is None and any(entrance.signature_header for entrance in adapter.entrances):
-        # The keys of signatures are settings, and there are none for it.
+        # The keys that sign are settings, and a plug-in has none.
         problem = "signature_header is only for built-in providers"
     if problem is not None:
         raise _error(entry_point, problem)
@@ -136,7 +136,7 @@ def _recognise_problem(adapter: Any) -> str | None:
         )
         try:
             recognised = adapter.recognise(callback, None, whole=True)
-        except Exception as exc:  # noqa: BLE001 # whatever a method of somebody else raises
+        except Exception as exc:  # noqa: BLE001 # foreign code may raise anything
             return f"recognise raises {type(exc).__name__}: {exc}"
         if not isinstance(recognised, Recognised):
             return f"recognise returns {recognised!r}, not a Recognised"

@@ -60,7 +60,7 @@ class DataForSeoSweep:
             try:
                 tried |= await self._sweep_family(run, family, failures, grace, tried)
             except ProviderError as exc:
-                # The account may have no right to this family; the others are swept all the same.
+                # The account may have no right to this family; the others are swept anyway.
                 run.report.alarms.append(f"{family}: {exc}")
                 refusals.append(exc)
         if refusals and len(refusals) == len(self.families):

@@ -32,7 +32,7 @@ class MissingTask(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, str] | None = None
     # Since when it has been missing, in microseconds.
     since_us: int | None = None
-    # Its notification came, so only the result is missing.
+    # Its notification came, so only the result is missing; stored under its former name.
     notified: bool = msgspec.field(default=False, name="told")
 
     @property

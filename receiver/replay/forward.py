@@ -124,7 +124,7 @@ class Forwarder:
                 raise failure
 
     async def _in_turn(self, call: Callable[..., None], *given: Any) -> None:
-        """Make a blocking call after those before it, even those that nobody waits for any more."""
+        """Make a blocking call once those before it have ended, even cancelled ones."""
         await asyncio.get_running_loop().run_in_executor(self._writer, call, *given)
 
     async def _keep(self, ending: asyncio.Event) -> None:

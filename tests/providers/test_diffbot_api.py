@@ -67,7 +67,7 @@ def test_diffbot_says_why_it_refuses(answer: Any, status: int, said: str) -> Non
             ask(conversation, reply(answer, status=status))
 
 
-def test_a_job_that_is_unknown_is_no_fault_of_the_server() -> None:
+def test_an_unknown_job_is_not_a_fault_of_the_server() -> None:
     judge = diffbot_api.POLICY.judge
     unknown = {"errorCode": "500", "error": "no collection record."}
     assert "final" == judge(reply(unknown, status=500))
@@ -81,7 +81,7 @@ def test_a_job_that_is_unknown_is_no_fault_of_the_server() -> None:
     [*(body for body in NONSENSE if not body.startswith(b"{")), b'{"jobs": 7}', b'{"jobs": "x"}'],
     ids=shown,
 )
-def test_diffbot_talking_nonsense_is_an_error(nonsense: bytes) -> None:
+def test_an_answer_of_diffbot_of_an_unknown_form_is_an_error(nonsense: bytes) -> None:
     for conversation in (diffbot_api.jobs(), diffbot_api.job("shop")):
         with pytest.raises(ProviderError):
             ask(conversation, reply(nonsense))

@@ -133,7 +133,7 @@ def test_outscraper_says_why_it_refuses_with_any_status(
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("nonsense", NONSENSE[:5], ids=shown)
-def test_outscraper_talking_nonsense_is_an_error(
+def test_an_answer_of_outscraper_of_an_unknown_form_is_an_error(
     conversation: Callable[[], Conversation[Any]], nonsense: bytes
 ) -> None:
     with pytest.raises(ProviderError, match="not JSON"):
@@ -149,7 +149,7 @@ def test_outscraper_talking_nonsense_is_an_error(
     ],
 )
 @pytest.mark.parametrize("nonsense", [b"7", b'"x"', b"null", b"{}", b'{"tasks": 7}'], ids=shown)
-def test_a_list_of_outscraper_that_is_none_is_an_error(
+def test_a_list_of_outscraper_of_an_unknown_form_is_an_error(
     conversation: Callable[[], Conversation[Any]], nonsense: bytes
 ) -> None:
     with pytest.raises(ProviderError, match="shape"):

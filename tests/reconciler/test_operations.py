@@ -39,7 +39,7 @@ def run(simulator: DataForSeo, operation: Operation, ids: Sequence[str]) -> list
     return asyncio.run(once())
 
 
-def test_two_hundred_and_fifty_webhooks_are_asked_for_in_three_calls(
+def test_two_hundred_and_fifty_webhooks_are_requested_in_three_calls(
     simulator: DataForSeo,
 ) -> None:
     ids = simulator.add_ready("serp/google/organic", 250, pingback_url="http://127.0.0.1:1/$id")

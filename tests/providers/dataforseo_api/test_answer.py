@@ -24,7 +24,7 @@ CONVERSATIONS: list[Callable[[], Conversation[Any]]] = [
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("code", [40100, 40200, 40202, 40402, 50000])
-def test_an_envelope_that_says_no_is_an_error_that_says_why(
+def test_a_refusal_is_an_error_that_says_why(
     conversation: Callable[[], Conversation[Any]], code: int
 ) -> None:
     refusal = {"status_code": code, "status_message": "Not so.", "tasks": None}
@@ -50,7 +50,7 @@ def test_a_list_whose_only_task_failed_is_an_error(
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("nonsense", NONSENSE, ids=shown)
-def test_dataforseo_talking_nonsense_is_an_error(
+def test_an_answer_that_is_not_the_envelope_is_an_error(
     conversation: Callable[[], Conversation[Any]], nonsense: bytes
 ) -> None:
     with pytest.raises(ProviderError):
@@ -66,7 +66,7 @@ def test_dataforseo_talking_nonsense_is_an_error(
         dataforseo_api.status,
     ],
 )
-def test_a_list_that_is_none_is_an_error(
+def test_a_result_that_is_not_a_list_is_an_error(
     conversation: Callable[[], Conversation[Any]], result: Any
 ) -> None:
     with pytest.raises(ProviderError):

@@ -54,7 +54,7 @@ def test_a_list_of_finished_tasks_is_one_call_under_a_limit_of_its_own() -> None
         (("regular", "advanced", "html"), "advanced"),
     ],
 )
-def test_what_says_most_is_collected(datatypes: tuple[str, ...], best: str) -> None:
+def test_the_most_complete_datatype_is_collected(datatypes: tuple[str, ...], best: str) -> None:
     row = {"id": ID} | {f"endpoint_{name}": f"/v3/x/task_get/{name}/{ID}" for name in datatypes}
     (ready,) = listed(row).tasks
     assert best == ready.best()
@@ -94,7 +94,7 @@ def test_an_endpoint_that_leads_elsewhere_is_not_used(path: Any) -> None:
     assert {"regular": good} == ready.endpoints
 
 
-def test_a_task_all_of_whose_endpoints_lead_elsewhere_is_not_looked_for_where_it_is_not() -> None:
+def test_a_task_all_of_whose_endpoints_lead_elsewhere_is_unreadable() -> None:
     row = ready_row(endpoint_advanced=f"/v2/{ID}", endpoint_regular=f"/v3/x/{OTHER}")
     assert ReadyList(tasks=[], unreadable=["acme"]) == listed(row)
 
@@ -114,7 +114,7 @@ def test_an_endpoint_may_be_written_in_other_ways(written: str) -> None:
     assert {"regular": f"/v3/serp/google/organic/task_get/regular/{ID}"} == ready.endpoints
 
 
-def test_a_datatype_that_is_new_is_collected_where_there_is_no_other() -> None:
+def test_an_unknown_datatype_is_collected_if_there_is_no_other() -> None:
     row = {"id": ID, "endpoint_new": f"/v3/x/task_get/new/{ID}", "endpoint_html": None}
     (ready,) = listed(row).tasks
     assert "new" == ready.best()
@@ -133,7 +133,7 @@ def test_a_datatype_that_is_new_is_collected_where_there_is_no_other() -> None:
         ("x", None),
     ],
 )
-def test_a_row_that_is_not_understood_is_told_with_its_tag(row: Any, tag: str | None) -> None:
+def test_the_tag_of_an_unreadable_row_is_returned(row: Any, tag: str | None) -> None:
     found = listed(ready_row(), row)
     assert ([ID], [tag]) == ([ready.task_id for ready in found.tasks], found.unreadable)
 

@@ -39,12 +39,12 @@ def collect(answer: Any, **options: Any) -> dataforseo_api.Collected:
         (50000, "failed"),
     ],
 )
-def test_the_code_of_a_task_says_what_became_of_it(code: int, state: str) -> None:
+def test_the_code_of_a_task_is_its_state(code: int, state: str) -> None:
     collected = collect(envelope(task(code=code, status_message="Said so.")))
     assert (state, f"{code} Said so.") == (collected.state, collected.detail)
 
 
-def test_a_collected_task_says_what_its_postback_was_to_carry() -> None:
+def test_a_collected_task_names_the_datatype_of_its_postback() -> None:
     assert "html" == collect(envelope(task([{}], data={"postback_data": "html"}))).postback_data
     for data in (None, {}, {"postback_data": 7}, [1], "x"):
         assert collect(envelope(task([{}], data=data))).postback_data is None
@@ -85,14 +85,14 @@ def test_many_ids_go_into_one_call(
         hold(conversation([*ids, "one-too-many"]), Api())
 
 
-def test_what_was_said_of_an_id_is_found_by_id_then_by_place() -> None:
+def test_answers_are_matched_by_id_then_by_position() -> None:
     first = task(id="b", code=40401, status_message="Task Not Found.")
     second = task(id=None, code=20100, status_message="Task Created.")
     said = ask(dataforseo_api.webhook_resend(["a", "b"]), reply(envelope(second, first)))
     assert {"a": "20100 Task Created.", "b": "40401 Task Not Found."} == said
 
 
-def test_an_id_that_the_answer_leaves_out_has_the_answer_of_the_whole() -> None:
+def test_an_id_that_is_left_out_shares_the_answer_to_the_call() -> None:
     said = ask(dataforseo_api.force_stop(["a", "b"]), reply(envelope(task(id="a"))))
     assert {"a": "20000 Ok.", "b": "20000 Ok."} == said
 
