@@ -2,13 +2,13 @@
 
     leases/<name>.json = {"owner": …, "generation": n, "expires_at_us": …, "seconds": …}
 
-Acquired with `If-None-Match: *`, taken over and renewed with `If-Match`, so of several that try
-one wins.  It is valid for its time to live, judged by the holder's own monotonic clock from
-before the write that granted it, and taken over only a grace after it ran out, judged by whoever
-wants it in one of two ways: by the wall clock, where clocks may differ by that grace; or, however
-wrong a clock is, because it was not renewed for all that time while this process looked on.
+A lease is acquired with `If-None-Match: *`, and taken over and renewed with `If-Match`, so that one
+of several contenders wins.  It is valid for its time to live, measured by the holder's monotonic
+clock from before the write that granted it.  A contender takes it over only when a grace has
+passed since it ran out: by the wall clock, so that clocks may differ by that grace; or, however
+wrong a clock is, because this process has seen it unrenewed for all that time.
 
-A holder that slept must not do harm: it asks `check` before each step, and what it writes under
+A holder that slept must not do harm: it calls `check` before each step, and what it writes under
 the lease carries its generation.
 """
 
@@ -28,23 +28,23 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 10.0
 
 
-class _Written(msgspec.Struct):
+class _LeaseFile(msgspec.Struct):
     owner: str
     generation: int
     expires_at_us: int
-    # The holder's time to live, which need not be that of whoever wants it.
+    # The holder's time to live, which may differ from a contender's.
     seconds: float = 0.0
 
 
 class Watch:
-    """Since when leases that others hold have stood as they are, by a monotonic clock."""
+    """How long leases of other holders have been unchanged, by a monotonic clock."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, float]] = {}
         self._warned: dict[str, str] = {}
 
     def unchanged_seconds(self, lease: str, etag: str, now: float) -> float:
-        """Return for how long a lease has had this etag, as far as was seen here."""
+        """Return for how long a lease has been seen with this etag."""
         seen, since = self._seen.get(lease, ("", now))
         if seen != etag:
             since = now
@@ -52,17 +52,17 @@ class Watch:
         return now - since
 
     def warn(self, lease: str, owner: str) -> bool:
-        """Say whether this is the first warning of a lease and its owner."""
+        """Return whether this is the first warning about a lease and its owner."""
         before, self._warned[lease] = self._warned.get(lease), owner
         return before != owner
 
 
-# What this process has seen: each pass of a sweep or a forwarding has a lease object of its own.
+# Shared by all leases of this process, because each run of a sweep or forwarder makes a new one.
 _HERE = Watch()
 
 
 class Lease:
-    """One attempt at holding a lease.  All methods block; use from one thread at a time."""
+    """A lease that one owner tries to hold.  Methods block; use from one thread at a time."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class Lease:
         self._watch = watch
         self._etag: str | None = None
         self._valid_until = 0.0
-        self._told = False
+        self._loss_counted = False
         self.generation = 0
 
     def acquire(self) -> None:
-        """Take the lease.  Raises `LeaseHeld` if somebody has it."""
+        """Take the lease.  Raises `LeaseHeld` if another owner has it."""
         try:
             content, etag = self._store.get_with_etag(self._key)
         except NotFound:
@@ -100,7 +100,7 @@ class Lease:
         self._write(generation=written.generation + 1, etag=etag)
 
     def renew(self) -> None:
-        """Hold it for another time to live.  Raises `LeaseLost` if it is somebody else's."""
+        """Extend the lease by its time to live.  Raises `LeaseLost` if another owner took it."""
         try:
             self._write(generation=self.generation, etag=self._etag)
         except LeaseHeld as exc:
@@ -113,24 +113,24 @@ class Lease:
             raise self._lost(f"{self._key} ran out")
 
     def keep(self) -> None:
-        """Check, and renew if less than half of the time is left."""
+        """Check the lease, and renew it if less than half of its time is left."""
         self.check()
         if self._monotonic() >= self._valid_until - self._seconds / 2:
             self.renew()
 
     def release(self) -> None:
-        """Give it up, so that the next need not wait for it to run out."""
+        """Release the lease, so that the next owner need not wait for it to run out."""
         if self._etag is None or self._monotonic() >= self._valid_until:
             return
         try:
-            self._put(_Written(owner="", generation=self.generation, expires_at_us=0), self._etag)
+            self._put(_LeaseFile(owner="", generation=self.generation, expires_at_us=0), self._etag)
         except Conflict:
-            return  # somebody took it over; it is theirs to give up
+            return  # another owner took it over
         finally:
             self._valid_until = 0.0
 
-    def _has_run_out(self, written: _Written, etag: str) -> bool:
-        """Say whether another's lease may be taken over."""
+    def _has_run_out(self, written: _LeaseFile, etag: str) -> bool:
+        """Return whether another owner's lease may be taken over."""
         seconds = max(self._seconds, written.seconds)
         lease = f"{self._store.identity} {self._key}"
         unchanged = self._watch.unchanged_seconds(lease, etag, self._monotonic())
@@ -143,16 +143,16 @@ class Lease:
         return left <= -_GRACE_SECONDS or unchanged >= seconds + _GRACE_SECONDS
 
     def _lost(self, why: str) -> LeaseLost:
-        # Everyone who works under it finds out for himself; it was lost once.
-        if not self._told:
+        # Everything that works under the lease finds out; it is counted once.
+        if not self._loss_counted:
             metrics.leases_lost.inc()
-            self._told = True
+            self._loss_counted = True
         return LeaseLost(why)
 
     def _write(self, *, generation: int, etag: str | None) -> None:
         began = self._monotonic()
         expires_at_us = self._now_us() + int(self._seconds * 1e6)
-        content = _Written(
+        content = _LeaseFile(
             owner=self._owner,
             generation=generation,
             expires_at_us=expires_at_us,
@@ -161,13 +161,13 @@ class Lease:
         try:
             self._etag = self._put(content, etag)
         except Conflict as exc:
-            raise LeaseHeld(f"somebody else took {self._key}") from exc
+            raise LeaseHeld(f"another instance took {self._key}") from exc
         self.generation = generation
-        self._told = False
+        self._loss_counted = False
         self._valid_until = began + self._seconds
 
-    def _put(self, written: _Written, etag: str | None) -> str:
-        """Write it, also over what this one wrote without being told that it was written."""
+    def _put(self, written: _LeaseFile, etag: str | None) -> str:
+        """Write the lease, even over a write of its own whose reply was lost."""
         content = orjson.dumps(msgspec.structs.asdict(written))
         try:
             return self._store.put_if(self._key, content, etag=etag)
@@ -178,7 +178,7 @@ class Lease:
             return self._store.put_if(self._key, content, etag=own)
 
     def _own_etag(self, generation: int) -> str | None:
-        """Return the etag of the lease as it stands, if this one wrote it, whichever time."""
+        """Return the current etag of the lease if this owner wrote it in this generation."""
         try:
             content, etag = self._store.get_with_etag(self._key)
         except NotFound:
@@ -187,9 +187,9 @@ class Lease:
         return etag if (found.owner, found.generation) == (self._owner, generation) else None
 
 
-def _read(content: bytes) -> _Written:
+def _read(content: bytes) -> _LeaseFile:
     try:
-        return msgspec.json.decode(content, type=_Written)
+        return msgspec.json.decode(content, type=_LeaseFile)
     except msgspec.MsgspecError:
-        # Written by nobody we know; the generation begins anew.
-        return _Written(owner="", generation=0, expires_at_us=0)
+        # Not a lease of any known version; the generation begins anew.
+        return _LeaseFile(owner="", generation=0, expires_at_us=0)

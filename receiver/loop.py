@@ -1,7 +1,7 @@
-"""Repeats a pass: at its interval, with back-off after failures, until it is stopped.
+"""Repeats a pass at its interval, with back-off after failures, until it is stopped.
 
-The only place that catches everything: what a pass cannot handle is logged and counted here, and
-the pass is tried again.
+This is the only place that catches every error: what a pass cannot handle is logged and counted,
+and the pass is run again.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ async def repeat(
     retry_seconds_max: float,
     stop: asyncio.Event,
 ) -> None:
-    """Run a pass again and again; return when ``stop`` is set and the pass under way has ended.
+    """Run a pass repeatedly; return once ``stop`` is set and the pass under way has ended.
 
-    After failures in a row the pause doubles up to ``retry_seconds_max``, less a random half of
-    it, so that instances which failed together do not come back together.
+    With each failure in a row the pause doubles, up to ``retry_seconds_max``; a random part of up
+    to half of it is left out, so that instances that failed together do not retry together.
     """
     failures = 0
     while not stop.is_set():

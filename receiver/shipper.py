@@ -70,7 +70,8 @@ class Shipper:
         quiet: bool = False,
     ) -> None:
         self._store = store
-        self._providers = providers
+        # A copy that is a plain dict: each record looks its adapter up.
+        self._providers = dict(providers)
         self._compression = compression
         self._inflated_bytes_max = inflated_bytes_max
         self._concurrency = concurrency

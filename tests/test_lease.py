@@ -1,4 +1,4 @@
-"""Leases, on both stores: one of many holds, and one that slept does no harm."""
+"""Leases, in both stores: one owner holds them at a time, and one that slept does no harm."""
 
 import concurrent.futures
 import threading
@@ -63,7 +63,7 @@ def lease(store: Store) -> Callable[[str, Machine], Lease]:
 Make = Callable[[str, Machine], Lease]
 
 
-def test_the_first_one_gets_it_and_it_says_whose_it_is(lease: Make, store: Store) -> None:
+def test_the_first_to_ask_gets_the_lease_which_names_its_owner(lease: Make, store: Store) -> None:
     machine = Machine()
     first = lease("a/1", machine)
     first.acquire()
@@ -78,14 +78,14 @@ def test_the_first_one_gets_it_and_it_says_whose_it_is(lease: Make, store: Store
     } == orjson.loads(store.get(KEY))
 
 
-def test_a_second_one_is_told_who_holds_it(lease: Make) -> None:
+def test_an_error_names_the_holder(lease: Make) -> None:
     machine = Machine()
     lease("a/1", machine).acquire()
     with pytest.raises(LeaseHeld, match="a/1 holds"):
         lease("b/1", machine).acquire()
 
 
-def test_of_many_that_try_at_once_one_gets_it(lease: Make) -> None:
+def test_of_many_that_ask_at_once_one_gets_the_lease(lease: Make) -> None:
     for expired in (False, True):
         machine = Machine(1_800_000_000.0 + 1000 * expired)
         leases = [lease(f"{number}/{expired}", machine) for number in range(8)]
@@ -106,7 +106,7 @@ def test_of_many_that_try_at_once_one_gets_it(lease: Make) -> None:
         assert 1 + expired == holder.generation
 
 
-def test_it_is_taken_over_only_when_it_has_run_out_and_a_grace_is_over(lease: Make) -> None:
+def test_a_lease_is_taken_over_only_a_grace_after_it_ran_out(lease: Make) -> None:
     machine = Machine()
     first, second = lease("a/1", machine), lease("b/1", machine)
     first.acquire()
@@ -129,7 +129,7 @@ def test_it_is_taken_over_only_when_it_has_run_out_and_a_grace_is_over(lease: Ma
 DAY = 86_400.0
 
 
-def test_what_nobody_renews_is_taken_over_however_far_ahead_it_expires(
+def test_an_unrenewed_lease_is_taken_over_however_far_ahead_it_expires(
     lease: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     ahead, right = Machine(1_800_000_000.0 + 365 * DAY), Machine()
@@ -153,7 +153,7 @@ def test_what_nobody_renews_is_taken_over_however_far_ahead_it_expires(
     assert 2 == second.generation
 
 
-def test_what_is_renewed_is_never_taken_over_whatever_its_holders_clock_says(lease: Make) -> None:
+def test_a_renewed_lease_is_never_taken_over_whatever_its_holders_clock_says(lease: Make) -> None:
     ahead, right = Machine(1_800_000_000.0 + 365 * DAY), Machine()
     first = lease("a/1", ahead)
     first.acquire()
@@ -178,7 +178,7 @@ def test_a_lease_of_more_seconds_is_watched_for_as_long(store: Store) -> None:
     lease("b/1", SECONDS, 5 * SECONDS + GRACE).acquire()
 
 
-def test_an_ordinary_lease_is_no_reason_to_warn(
+def test_an_ordinary_lease_is_not_warned_about(
     lease: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     here, there = Machine(), Machine(1_800_000_000.0 + SECONDS - 1)
@@ -192,7 +192,7 @@ def test_an_ordinary_lease_is_no_reason_to_warn(
 
 
 class Forgetful(DirectoryStore):
-    """Writes, and says something else when it is told."""
+    """Writes, and fails afterwards on request."""
 
     says: Exception | None = None
 
@@ -213,7 +213,7 @@ def forgetful(tmp_path: Path) -> Forgetful:
 REPEATED = Conflict("it is not as expected")
 
 
-def test_what_was_written_though_the_store_says_otherwise_is_held(forgetful: Forgetful) -> None:
+def test_a_lease_whose_write_got_no_reply_is_held(forgetful: Forgetful) -> None:
     lease = Lease(forgetful, "sweep-dataforseo", owner="a/1")
     for step in (lease.acquire, lease.renew, lease.renew, lease.release):
         forgetful.says = REPEATED
@@ -224,7 +224,7 @@ def test_what_was_written_though_the_store_says_otherwise_is_held(forgetful: For
     assert 2 == second.generation
 
 
-def test_a_renewal_that_was_written_without_an_answer_is_renewed(forgetful: Forgetful) -> None:
+def test_a_renewal_whose_write_got_no_reply_counts(forgetful: Forgetful) -> None:
     lease = Lease(forgetful, "sweep-dataforseo", owner="a/1")
     lease.acquire()
     for step in (lease.renew, lease.release):
@@ -247,7 +247,7 @@ def test_a_lease_that_is_kept_does_not_run_out(lease: Make) -> None:
     assert 1 == first.generation
 
 
-def test_keeping_writes_only_when_half_of_the_time_is_over(lease: Make, store: Store) -> None:
+def test_keeping_a_lease_writes_only_after_half_of_its_time(lease: Make, store: Store) -> None:
     machine = Machine()
     first = lease("a/1", machine)
     first.acquire()
@@ -260,7 +260,7 @@ def test_keeping_writes_only_when_half_of_the_time_is_over(lease: Make, store: S
     assert written != store.get(KEY)
 
 
-def test_one_that_ran_out_must_not_be_used_even_if_nobody_took_it(lease: Make) -> None:
+def test_a_lease_that_ran_out_must_not_be_used_even_if_it_was_not_taken(lease: Make) -> None:
     machine = Machine()
     first = lease("a/1", machine)
     first.acquire()
@@ -271,7 +271,7 @@ def test_one_that_ran_out_must_not_be_used_even_if_nobody_took_it(lease: Make) -
         first.keep()
 
 
-def test_a_holder_whose_process_slept_is_refused_whatever_its_wall_clock_says(lease: Make) -> None:
+def test_a_holder_that_slept_is_refused_whatever_its_wall_clock_says(lease: Make) -> None:
     machine = Machine()
     first = lease("a/1", machine)
     first.acquire()
@@ -280,7 +280,7 @@ def test_a_holder_whose_process_slept_is_refused_whatever_its_wall_clock_says(le
         first.check()
 
 
-def test_a_holder_that_slept_through_a_takeover_cannot_renew_or_give_it_up(
+def test_a_holder_that_slept_through_a_takeover_cannot_renew_or_release(
     lease: Make, store: Store
 ) -> None:
     here, there = Machine(), Machine()
@@ -298,7 +298,7 @@ def test_a_holder_that_slept_through_a_takeover_cannot_renew_or_give_it_up(
     assert "b/1" == orjson.loads(store.get(KEY))["owner"]
 
 
-def test_one_that_is_given_up_is_free_at_once(lease: Make) -> None:
+def test_a_released_lease_is_free_at_once(lease: Make) -> None:
     machine = Machine()
     first, second = lease("a/1", machine), lease("b/1", machine)
     first.acquire()
@@ -313,7 +313,7 @@ def test_one_that_is_given_up_is_free_at_once(lease: Make) -> None:
         lease("c/1", machine).acquire()
 
 
-def test_what_was_never_held_is_not_given_up(lease: Make, store: Store) -> None:
+def test_releasing_a_lease_that_was_never_held_writes_nothing(lease: Make, store: Store) -> None:
     lease("a/1", Machine()).release()
     assert [] == list(store.list("leases/"))
 
@@ -337,9 +337,7 @@ def test_the_generation_grows_with_every_holder(lease: Make) -> None:
     "garbage",
     [b"", b"\x00\xff", b"{", b"[]", b'{"owner": 7}', b'{"owner": "x", "generation": "y"}'],
 )
-def test_garbage_in_its_place_is_written_over_by_one(
-    lease: Make, store: Store, garbage: bytes
-) -> None:
+def test_garbage_is_replaced_by_one_owner(lease: Make, store: Store, garbage: bytes) -> None:
     store.put(KEY, garbage)
     machine = Machine()
     first = lease("a/1", machine)
@@ -350,7 +348,7 @@ def test_garbage_in_its_place_is_written_over_by_one(
         lease("b/1", machine).acquire()
 
 
-def test_a_lease_that_is_lost_is_counted_once_however_many_find_out(lease: Make) -> None:
+def test_a_lost_lease_is_counted_once(lease: Make) -> None:
     before = metrics.leases_lost._value.get()
     machine = Machine()
     first = lease("a/1", machine)
@@ -369,7 +367,7 @@ def test_a_lease_that_is_lost_is_counted_once_however_many_find_out(lease: Make)
     assert before + 2 == metrics.leases_lost._value.get()
 
 
-def test_leases_of_other_names_are_others(store: Store) -> None:
+def test_leases_of_different_names_are_independent(store: Store) -> None:
     Lease(store, "sweep-dataforseo", owner="a/1").acquire()
     Lease(store, "sweep-diffbot", owner="b/1").acquire()
     assert ["leases/sweep-dataforseo.json", "leases/sweep-diffbot.json"] == [

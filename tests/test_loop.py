@@ -1,4 +1,4 @@
-"""A pass is repeated, backs off after failures, and stops when told."""
+"""A pass is repeated, backs off after failures, and stops on request."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ def anyio_backend() -> str:
 
 
 class Passes:
-    """Counts passes, fails those it is told to, and stops after the last."""
+    """Counts passes, fails some, and stops after the last."""
 
     def __init__(self, count: int, failing: set[int] | None = None) -> None:
         self.count = count
@@ -68,7 +68,7 @@ async def test_pauses_double_while_passes_fail_up_to_the_longest(pauses: list[fl
         assert bound / 2 <= pause <= bound
 
 
-async def test_instances_that_fail_together_do_not_come_back_together(pauses: list[float]) -> None:
+async def test_instances_that_fail_together_do_not_retry_together(pauses: list[float]) -> None:
     for _ in range(20):
         await repeat(Passes(1, failing={1}))
     assert len(set(pauses)) > 10
@@ -141,7 +141,7 @@ async def test_the_pass_under_way_is_not_cut_off() -> None:
     assert 1 == next(ended)
 
 
-async def test_a_cancelled_pass_is_not_taken_for_a_failed_one() -> None:
+async def test_a_cancelled_pass_is_not_a_failed_one() -> None:
     began = asyncio.Event()
 
     async def run() -> None:

@@ -15,7 +15,7 @@ from receiver.archive.body import decode
 from receiver.archive.reading import Entry
 from receiver.catalog.filters import Filters
 from receiver.errors import Damaged, NotFound
-from receiver.providers import PROVIDERS, envelope
+from receiver.providers import PROVIDERS, Recognised, envelope
 from receiver.spool import segment
 from receiver.store import Store
 
@@ -105,7 +105,11 @@ def _spooled(
         return
     body = decode(delivery.body, inflated_bytes_max=inflated_bytes_max)
     content = None if body.invalid else body.content
-    recognised = PROVIDERS[delivery.provider].recognise(delivery, content, whole=body.whole)
+    provider = PROVIDERS.get(delivery.provider)
+    if provider is None:  # its plug-in is not installed any more
+        recognised = Recognised(invalid="not_recognised")
+    else:
+        recognised = provider.recognise(delivery, content, whole=body.whole)
     before, behind = line.columns(delivery, body, recognised)
     columns = before | behind
     if filters.match(columns, delivery.received_at_us):

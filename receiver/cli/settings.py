@@ -92,13 +92,16 @@ def check(output: str) -> int:
     print_rows(rows, output=output, columns=("check", "result", "detail", "hint"))
     if any(check.refused for check in checks):
         return 3
-    outside = ("archive", *(f"{provider} API" for provider in PROVIDERS))
-    unreachable = any(check.name.startswith(outside) and not check.good for check in checks)
+    unreachable = any(
+        (check.name.startswith("archive") or check.name.endswith(" API")) and not check.good
+        for check in checks
+    )
     return 4 if unreachable else int(not all(check.good for check in checks))
 
 
 def _checks(settings: config.Settings) -> Iterator[Check]:
     yield Check("settings", True, "read")
+    yield _check_providers()
     spooling = _check_spool(settings)
     if not spooling.good and not settings.tokens and parts.is_loopback(settings.host):
         yield Check("tokens", True, "not looked at: the spool would hold one", skipped=True)
@@ -113,6 +116,13 @@ def _checks(settings: config.Settings) -> Iterator[Check]:
     yield from _check_sending(settings)
     yield from parts.store_of(settings).checks()
     yield from reconciling.checks(settings)
+
+
+def _check_providers() -> Check:
+    try:
+        return Check("providers", True, ", ".join(PROVIDERS))
+    except SettingsError as exc:
+        return Check("providers", False, exc.detail, exc.hint, refused=True)
 
 
 def _check_sources(settings: config.Settings) -> Iterator[Check]:

@@ -15,8 +15,9 @@ from receiver.cli.masking import Mask
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
 from receiver.providers import PROVIDERS
-from receiver.reconciler import SweepRun, run
+from receiver.reconciler import SweepRun, run_sweep
 from receiver.service import reconciling
+from receiver.service.apis import APIS
 from receiver.service.parts import shipper_of, store_of
 from receiver.store import Store
 
@@ -36,6 +37,9 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
       receiver sweep --dry-run
       receiver sweep dataforseo --output json
     """
+    for provider in providers:
+        if provider not in APIS:
+            raise click.UsageError(f"nothing to sweep for {provider}: receiver knows no API of it")
     settings = config.load()
     log.configure(
         form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text
@@ -79,17 +83,17 @@ def _sweep(
             bar.update(task, completed=done, total=total)
 
         async def once() -> tuple[SweepRun, Any]:
-            session = reconciling.session_of(
+            run = reconciling.sweep_run_of(
                 settings, provider, store, dry_run=dry_run, progress=progress
             )
-            return session, await run(session, reconciling.sweep_of(settings, provider))
+            return run, await run_sweep(reconciling.sweep_of(settings, provider), run)
 
         try:
-            session, summary = asyncio.run(once())
+            run, summary = asyncio.run(once())
         except LeaseHeld as exc:
             complain(f"{provider}: another instance is sweeping: {exc}")
             return True
-    rows = [asdict(repair) for repair in session.report.repairs]
+    rows = [asdict(repair) for repair in run.report.repairs]
     _print(rows, asdict(summary), output)
     return bool(summary.failed)
 

@@ -1,12 +1,13 @@
-"""What an adapter is: one provider's manners, written down without any I/O.
+"""The interface of an adapter, and what adapters share.
 
-An adapter is handed bytes and answers with facts.  It opens no socket, reads no clock and holds
-no state, so each of its tests is a recorded request and an expected answer.
+An adapter describes one provider without doing any I/O: it is given the bytes of a callback and
+returns what they say.  It opens no socket, reads no clock and keeps no state, so a test of it is a
+recorded request and the expected result.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -18,75 +19,78 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """A way in: the kind of callback that comes there, and how it comes."""
+    """A route `/{provider}/{kind}/{token}` of the door, and the requests that it takes."""
 
     kind: str
-    method: str
-    # The provider's own name for the URL that is registered, and the query it fills in.
+    method: Literal["GET", "POST"]
+    # The provider's own name for the URL that is registered with it.
     parameter: str
+    # The query of that URL, with the placeholders that the provider fills in.
     query: str = ""
     # Whether more path may follow the token.
     path_follows: bool = False
-    # Whether the request is worth nothing without the provider's id in its query.
+    # Whether a request without `id` in its query is refused, because it says nothing.
     needs_id: bool = False
-    # The header that signs the body (HMAC-SHA256, hex, after ``sha256=``), where there is one.
+    # The header with the HMAC-SHA256 of the body (`sha256=` and hex digits), in lower case.
     signature_header: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognised:
-    """What a callback is about; null where it does not say."""
+    """What a callback says; None where it says nothing, never an empty string."""
 
+    # The provider's id of the work, and the tag that the user gave it.
     task_id: str | None = None
     tag: str | None = None
-    # The same for every delivery of one callback.
+    # The same for every delivery of one callback, different for every other callback.
     key: str | None = None
+    # The provider's status of the work, as it spells it.
     status: str | None = None
-    # Why it is not what it should be, as a slug.
+    # Why the callback is not what it should be, as a slug.
     invalid: str | None = None
 
 
-# What is wrong with a callback that brings no result: it has no body, or that was cut short, or it
-# is another's, or the provider's own failure.  What inflates too far is not among them, for it is
-# kept whole, as it came; what has no id or was not recognised is found by no task.
-_BRINGS_NOTHING = frozenset({"empty", "no_task", "not_gzip", "not_json", "unknown_kind"})
+# Postbacks without a result: the body is missing, cut short or of another kind, or reports a
+# failure of the provider.  A body that inflates too far is archived as it came, so it is not one of
+# them.  A postback without an id, or one that the adapter failed on, belongs to no task anyway.
+_WITHOUT_RESULT = frozenset({"empty", "no_task", "not_gzip", "not_json", "unknown_kind"})
 
 
 def brings_result(kind: str, invalid: str | None) -> bool:
-    """Say whether a line counts as what it was to bring.
+    """Return whether a line counts as its task's result.
 
-    A postback without a result does not: its task must not be taken for one that is held.  What
-    was fetched always does, for it would be fetched again and again, and be no other; so do
-    pingbacks, which bring nothing else.
+    A postback without a result does not, so that its task is not taken for one whose result is
+    held.  A fetched result always counts: it would be fetched again and again and be the same.
+    Pingbacks, which carry nothing else, count, too.
     """
-    return kind != "postback" or invalid not in _BRINGS_NOTHING
+    return kind != "postback" or invalid not in _WITHOUT_RESULT
 
 
 class Provider(Protocol):
-    """One provider's adapter."""
+    """The adapter of one provider."""
 
     @property
     def name(self) -> str:
-        """The provider's name in routes, keys and columns."""
+        """The provider's name in routes, object keys, columns and metrics."""
         ...
 
     @property
     def entrances(self) -> tuple[Entrance, ...]:
-        """The ways in, one for each kind."""
+        """The entrances, one for each kind of callback."""
         ...
 
     def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
-        """Say what arrived.
+        """Return what a callback says.
 
-        ``body`` is the decoded body, None where it could not be decoded; only its beginning
-        unless ``whole``.  Never raises for what a sender wrote: an oddity is `Recognised.invalid`
-        beside everything that can be known in spite of it.
+        ``body`` is the decoded body, None if it could not be decoded, and only its beginning
+        unless ``whole``.  Whatever the sender wrote, this raises nothing: what is wrong with a
+        callback goes into `Recognised.invalid`, beside everything that can still be read.
         """
         ...
 
 
 def query_of(target: str) -> dict[str, str]:
-    """Return the parameters of a target, decoded; of repeated ones the first."""
+    """Return the query parameters of a target, decoded; the first of repeated ones."""
     parameters: dict[str, str] = {}
     for part in target.partition("?")[2].split("&"):
         name, _, value = part.partition("=")
@@ -95,7 +99,7 @@ def query_of(target: str) -> dict[str, str]:
 
 
 def placeholder(value: str | None, literal: str) -> str | None:
-    """Return a parameter's value, or None if it is empty or its placeholder was left as it is."""
+    """Return a parameter's value, None if it is empty or still the ``literal`` placeholder."""
     return None if value in (None, "", literal) else value
 
 
@@ -105,10 +109,10 @@ _ENCODED_ONLY = re.compile(r"(?:[A-Za-z0-9._~*+-]|%[0-9A-Fa-f]{2})*\Z")
 def undo_second_encoding(value: str) -> str:
     """Decode a parameter once more if it was encoded twice.
 
-    DataForSEO encodes the tag, and then "special characters" of the whole URL; whether `%` is one
-    its docs do not say (docs.dataforseo.com/v3/serp/google/organic/task_post).  A text
-    that was encoded once and still consists of nothing but unreserved characters and escapes is
-    taken for one that was encoded twice.
+    DataForSEO encodes the tag, and then "special characters" of the whole URL; its docs do not say
+    whether `%` is one of them (docs.dataforseo.com/v3/serp/google/organic/task_post).  A value that
+    after one decoding consists only of unreserved characters and escapes is taken to have been
+    encoded twice.
     """
     if "%" in value and _ENCODED_ONLY.match(value):
         return _decode(value)
@@ -117,31 +121,32 @@ def undo_second_encoding(value: str) -> str:
 
 def _decode(text: str) -> str:
     if text.isascii() and "%" not in text and "+" not in text:
-        return text  # as most are
-    # Targets are bytes kept as ISO 8859-1; what they spell is UTF-8 by custom, not by law.
-    return _plain(unquote_to_bytes(text.replace("+", " ").encode("latin-1")))
+        return text  # nothing to decode, as in most
+    # Targets are bytes kept as ISO 8859-1; usually, but not always, they are UTF-8.
+    return _utf8_or_latin1(unquote_to_bytes(text.replace("+", " ").encode("latin-1")))
 
 
-def _plain(spelt: bytes) -> str:
+def _utf8_or_latin1(encoded: bytes) -> str:
     try:
-        return spelt.decode()
+        return encoded.decode()
     except UnicodeDecodeError:
-        return spelt.decode("latin-1")
+        return encoded.decode("latin-1")
 
 
 def header_text(value: str | None) -> str | None:
-    """Return a header's value as what it spells; it is UTF-8 by custom, as targets are."""
-    return _plain(value.encode("latin-1")) if value else None
+    """Return the text of a header's value, which like a target is usually UTF-8."""
+    return _utf8_or_latin1(value.encode("latin-1")) if value else None
 
 
 class UnreadableBody(Exception):
-    """A body is not the JSON that it should be; the message is the slug that says why."""
+    """A body is not the JSON that it should be; the message is a slug that says why."""
 
 
 def read_json(body: bytes | None, decoder: "msgspec.json.Decoder[T]") -> T:
-    """Read the few fields of a body that matter, and check that all of it is JSON.
+    """Read the fields of a body that matter, and check that all of it is JSON.
 
-    Raises `UnreadableBody`: ``empty``, ``not_json``, or ``unknown_kind`` for JSON of another shape.
+    Raises `UnreadableBody`: ``undecodable`` for None, ``empty``, ``not_json``, or ``unknown_kind``
+    for JSON of another shape.
     """
     if body is None:
         raise UnreadableBody("undecodable")

@@ -1,35 +1,38 @@
 """How an adapter asks its provider something, without any I/O.
 
 A conversation is a generator: it yields the calls it wants made, is sent the replies, and returns
-what it learned.  Its tests are a dict of replies.  `Manners` says what a caller must know of a
-provider to make any call at all.
+what it learned.  A test of one is a list of replies.  `CallPolicy` states the limits that a caller
+must respect and which replies mean "try again".
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that a conversation wants made; host and credentials are the caller's business."""
+    """A call that a conversation wants made; the caller adds the host and the credentials."""
 
     path: str
     method: str = "GET"
     query: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     form: Mapping[str, str] | None = None
-    # Whether doing it twice would do harm: it is not repeated where it may have been carried out.
+    # Not repeated once it may have been carried out, because carrying it out twice does harm.
     once: bool = False
-    # Which limit on calls a minute it falls under.
+    # The rate limit that it counts towards.
     family: str = "general"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer: ``wire`` as it came, ``content`` decoded, only its beginning unless ``whole``."""
+    """A reply: ``wire`` is the body as it came, ``content`` the decoded body.
+
+    Unless ``whole``, ``content`` is only the beginning of the body.
+    """
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -41,45 +44,21 @@ class Reply:
 Conversation = Generator[Call, Reply, T]
 
 
-# What an answer means to whoever made the call: it stands; the provider is busy, which costs time
-# and not an attempt; or it failed in a way that may pass.
-Verdict = Literal["stands", "busy", "failed"]
+# What a caller does with a reply: hand it to the conversation; wait, which costs no attempt; or
+# try again, which costs one.
+Verdict = Literal["final", "busy", "failed"]
 
 
-class Manners(Protocol):
-    """What a provider allows, and which of its answers only mean "later"."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPolicy:
+    """A provider's limits on calls, and how its replies are to be judged."""
 
-    @property
-    def calls_per_minute(self) -> Mapping[str, int]:
-        """The limit of each family of calls; ``general`` is there for all others."""
-        ...
-
-    @property
-    def calls_per_second(self) -> float | None:
-        """How fast calls may follow each other, where that is limited, too."""
-        ...
-
-    @property
-    def simultaneous(self) -> int:
-        """How many calls may be under way."""
-        ...
-
-    @property
-    def busy_seconds(self) -> float:
-        """How long to leave a busy provider alone."""
-        ...
-
-    def judge(self, reply: Reply) -> Verdict:
-        """Say whether a reply stands."""
-        ...
-
-
-def hold(conversation: Conversation[T], make: Callable[[Call], Reply]) -> T:
-    """Make the calls that a conversation asks for, until it returns."""
-    try:
-        call = next(conversation)
-        while True:
-            call = conversation.send(make(call))
-    except StopIteration as done:
-        learned: T = done.value
-        return learned
+    # Maximum calls per minute for each family; calls of any other family count as ``general``.
+    calls_per_minute: Mapping[str, int]
+    # Maximum calls per second of all families together, where the provider limits that, too.
+    calls_per_second: float | None = None
+    # Maximum concurrent calls.
+    simultaneous: int
+    # Pause after a reply that says that the provider is busy.
+    busy_seconds: float
+    judge: Callable[[Reply], Verdict]

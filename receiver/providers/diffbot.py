@@ -1,8 +1,8 @@
 """Diffbot: the notification of a crawl or bulk job (docs.diffbot.com, "notifyWebhook").
 
-A POST of the job's metadata, one object; the engine speaks HTTP/1.0 and begins the body with
-blank lines, and some of its strings are not escaped, so a body may be no JSON at all while its
-header still names the job (`PingServer.cpp` of Gigablast, the engine that ran the service).
+A POST of the job's metadata, one object.  The engine speaks HTTP/1.0, begins the body with blank
+lines and leaves some strings unescaped, so a body may not be JSON at all while a header still names
+the job (`PingServer.cpp` of Gigablast, the engine that ran the service).
 """
 
 from urllib.parse import quote
@@ -13,21 +13,21 @@ from receiver.providers.base import Entrance, Recognised, UnreadableBody, header
 from receiver.providers.envelope import Envelope
 
 
-class _Status(msgspec.Struct):
+class _JobStatus(msgspec.Struct):
     status: int | str | None = None
 
 
-class _Job(msgspec.Struct):
+class _Notification(msgspec.Struct):
     name: str | None = None
     type: str | None = None
     jobCreationTimeUTC: int | None = None
     jobCompletionTimeUTC: int | None = None
     roundsCompleted: int | None = None
-    jobStatus: _Status | None = None
-    jobs: "list[_Job] | None" = None
+    jobStatus: _JobStatus | None = None
+    jobs: "list[_Notification] | None" = None
 
 
-_BODY = msgspec.json.Decoder(_Job)
+_BODY = msgspec.json.Decoder(_Notification)
 
 
 class Diffbot:
@@ -37,14 +37,14 @@ class Diffbot:
     entrances = (Entrance(kind="notification", method="POST", parameter="notifyWebhook"),)
 
     def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
-        """Say which job, and which of its rounds, a notification is about."""
+        """Return the job, and which of its rounds, that a notification is about."""
         name = header_text(envelope.header("x-crawl-name"))
         try:
             job = read_json(body, _BODY)
         except UnreadableBody as exc:
             return Recognised(task_id=name, invalid=str(exc))
         if job.jobs:
-            job = job.jobs[0]  # the shape of the list call, should it ever be sent
+            job = job.jobs[0]  # the shape of the API's list, in case it is ever sent
         if job.name is None and job.jobStatus is None:
             return Recognised(task_id=name, invalid="unknown_kind")
         name = job.name or name
@@ -57,10 +57,11 @@ class Diffbot:
         )
 
 
-def _key(job: _Job, name: str, status: int | str | None) -> str:
-    """Tell rounds, restarts and namesakes apart; a notification has no id of its own.
+def _key(job: _Notification, name: str, status: int | str | None) -> str:
+    """Return a key that tells rounds, restarts and jobs of one name apart.
 
-    `currentTime` and the counters change from call to call, so they stay out.
+    A notification has no id of its own.  `currentTime` and the counters change from call to call,
+    so they are not part of it.
     """
     parts = (
         job.type,

@@ -1,39 +1,35 @@
 """Conversations with Diffbot's crawl and bulk API (docs.diffbot.com, "Manage Crawl Job").
 
 One list has all jobs of a token, crawl and bulk.  Errors carry their code as a number or a string,
-and an unknown name is HTTP 500 "no collection record.", which is no fault of the server's.
+and an unknown name is HTTP 500 "no collection record.", which is not a fault of the server.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from receiver.errors import ProviderError
-from receiver.providers.conversation import Call, Conversation, Reply, Verdict
+from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
 
-# A job in one of these states has told, or should have told, its webhook
+# The states in which a job has called its webhook, or should have
 # (docs.diffbot.com, "jobStatus").
-TOLD = frozenset({1, 2, 3, 4, 5, 9, 10, 11})
+NOTIFIED = frozenset({1, 2, 3, 4, 5, 9, 10, 11})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiManners:
-    """What the API allows; no limit is documented, so these are ours."""
+def _judge(reply: Reply) -> Verdict:
+    """Judge a reply; an unknown job is an answer, not a fault of the server."""
+    if reply.status == 429:
+        return "busy"
+    if reply.status >= 500 and b"no collection record" not in reply.content.lower():
+        return "failed"
+    return "final"
 
-    calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 120})
-    calls_per_second: float | None = None
-    simultaneous: int = 4
-    busy_seconds: float = 15.0
 
-    def judge(self, reply: Reply) -> Verdict:
-        """Tell an unknown job from a fault of the server."""
-        if reply.status == 429:
-            return "busy"
-        if reply.status >= 500 and b"no collection record" not in reply.content.lower():
-            return "failed"
-        return "stands"
+# No limit is documented, so these are ours.
+POLICY = CallPolicy(
+    calls_per_minute={"general": 120}, simultaneous=4, busy_seconds=15.0, judge=_judge
+)
 
 
 def jobs() -> Conversation[list[dict[str, Any]]]:
@@ -43,13 +39,12 @@ def jobs() -> Conversation[list[dict[str, Any]]]:
 
 
 def job(name: str, *, action: Mapping[str, str] | None = None) -> Conversation[dict[str, Any]]:
-    """Return one job, after doing something to it: pause, resume, restart, delete, roundStart."""
+    """Return one job, after an action on it: pause, resume, restart, delete, start a round."""
     query = {"name": name, **(action or {})}
     reply = yield Call(path="/v3/crawl", query=query, once=not _HARMLESS.issuperset(action or ()))
     answer = _answer(reply)
     if "jobs" in answer:
-        found = _jobs(reply)
-        named = [job for job in found if job.get("name") == name]
+        named = [job for job in _jobs(reply) if job.get("name") == name]
         if not named:
             raise ProviderError(f"diffbot has no job {name!r}")
         return named[0]

@@ -1,13 +1,13 @@
-"""The stored record of one delivery: the bytes as they came, and when, from whom, and how.
+"""The stored record of one delivery: its bytes as they came, and when, how and from whom they came.
 
-A spool record's head is two lines of JSON, each an array in a fixed order:
+The head of a spool record is two lines of JSON, each an array in a fixed order:
 
     [delivery_id, received_at_us, provider, kind, origin, peer, instance]
     [method, target, [[name, value], …]]
 
-The second line is what strangers wrote.  The token of the URL is replaced by ``***`` in all of
-it, for proxies repeat the target in headers of their own.  Targets and headers are bytes on the
-wire; they are kept as text by ISO 8859-1, which loses nothing (RFC 9110 §5.5).
+The second line is the sender's text.  The token of the URL is replaced by ``***`` everywhere in it,
+because proxies repeat the target in headers of their own.  Targets and headers are bytes on the
+wire; they are kept as text in ISO 8859-1, which loses nothing (RFC 9110 §5.5).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ import orjson
 
 REDACTED = "***"
 
-# Up to the end of the year 9999, the last that a partition can be made of.
+# Up to the end of the year 9999, the last year that a partition's name can hold.
 _Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 _OURS = msgspec.json.Decoder(tuple[str, _Moment, str, str, str, str | None, str])
 _THEIRS = msgspec.json.Decoder(tuple[str, str, list[tuple[str, str]]])
@@ -27,7 +27,7 @@ _THEIRS = msgspec.json.Decoder(tuple[str, str, list[tuple[str, str]]])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One delivery.  ``body`` is what came over the wire, untouched."""
+    """One delivery.  ``body`` is the body as it came over the wire, undecoded."""
 
     delivery_id: str
     received_at_us: int
@@ -42,7 +42,7 @@ class Envelope:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Return the first value of a header, by its lower-case name."""
+        """Return the first value of the header with this lower-case name."""
         return next((value for known, value in self.headers if known == name), None)
 
 
@@ -56,8 +56,8 @@ def encode_head(
 ) -> bytes:
     """Return the head of a spool record; ``ours`` is its first line, in order.
 
-    ``secret`` is redacted wherever the request repeats it.  It must be URL-safe: then JSON never
-    escapes it, and no other text looks like it.
+    ``secret`` is redacted wherever the request repeats it.  It must be URL-safe, so that JSON never
+    escapes it and no other text looks like it.
     """
     theirs = orjson.dumps(
         (
@@ -72,7 +72,7 @@ def encode_head(
 
 
 def received_at_us(head: bytes) -> int:
-    """Return when a delivery arrived, from the head of its record.  Raises `ValueError`."""
+    """Return the time of arrival in a record's head.  Raises `ValueError`."""
     return _OURS.decode(head.partition(b"\n")[0])[1]
 
 

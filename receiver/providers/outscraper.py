@@ -1,7 +1,7 @@
 """Outscraper: the webhook of a finished request or task.
 
-A POST of a notification, not of the data: id, status, where to fetch.  It may be signed with
-`X-Hub-Signature-256`, an HMAC-SHA256 of the raw body with the account's API key
+A POST of a notification, not of the data: id, status, and where to fetch the data.  It may be
+signed with `X-Hub-Signature-256`, an HMAC-SHA256 of the raw body with the account's API key
 (outscraper.com, "How to verify webhook request", 2026-04-08).
 """
 
@@ -13,12 +13,12 @@ from receiver.providers.base import Entrance, Recognised, UnreadableBody, read_j
 from receiver.providers.envelope import Envelope
 
 
-class _Body(msgspec.Struct):
+class _Webhook(msgspec.Struct):
     id: str | int | None = None
     status: str | int | None = None
 
 
-_BODY = msgspec.json.Decoder(_Body)
+_WEBHOOK = msgspec.json.Decoder(_Webhook)
 
 
 class Outscraper:
@@ -35,11 +35,11 @@ class Outscraper:
     )
 
     def recognise(self, envelope: Envelope, body: bytes | None, *, whole: bool) -> Recognised:
-        """Say which request or task a webhook is about."""
+        """Return the request or task that a webhook is about."""
         if envelope.kind == "result":
             return _result(envelope.target, body)
         try:
-            read = read_json(body, _BODY)
+            read = read_json(body, _WEBHOOK)
         except UnreadableBody as exc:
             return Recognised(invalid=str(exc))
         status = None if read.status in (None, "") else str(read.status)
@@ -51,14 +51,14 @@ class Outscraper:
 
 
 def _result(target: str, body: bytes | None) -> Recognised:
-    """Recognise what a sweep fetched at ``target``; a failure may have come without a body."""
+    """Recognise a result that was fetched at ``target``; a failure may have no body."""
     task_id = unquote(target.rpartition("/")[2])
-    # The notification and the result that it announces are two things.
+    # The notification and the result that it announces are different things.
     key = f"{task_id}:result"
     if body == b"":
         return Recognised(task_id=task_id, key=key, status="Failure")
     try:
-        read = read_json(body, _BODY)
+        read = read_json(body, _WEBHOOK)
     except UnreadableBody as exc:
         return Recognised(task_id=task_id, key=key, invalid=str(exc))
     status = None if read.status is None else str(read.status)

@@ -1,48 +1,47 @@
 """Conversations with Outscraper's API (its OpenAPI description 0.4.3)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
 
 from receiver.errors import ProviderError
-from receiver.providers.conversation import Call, Conversation, Reply, Verdict
+from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
 
 _PAGE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiManners:
-    """What the API allows: about 20 requests a second on average."""
+def _judge(reply: Reply) -> Verdict:
+    if reply.status == 429:
+        return "busy"
+    return "failed" if reply.status >= 500 else "final"
 
-    calls_per_minute: Mapping[str, int] = field(default_factory=lambda: {"general": 900})
-    calls_per_second: float | None = 15.0
-    simultaneous: int = 10
-    busy_seconds: float = 15.0
 
-    def judge(self, reply: Reply) -> Verdict:
-        """Tell faults of the server from answers."""
-        if reply.status == 429:
-            return "busy"
-        return "failed" if reply.status >= 500 else "stands"
+# The API allows about 20 requests per second on average.
+POLICY = CallPolicy(
+    calls_per_minute={"general": 900},
+    calls_per_second=15.0,
+    simultaneous=10,
+    busy_seconds=15.0,
+    judge=_judge,
+)
 
 
 class Gone(ProviderError):
-    """There is no such request or task, or it was deleted."""
+    """The request or task does not exist, or was deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A request's result, or why there is none; ``Pending`` may mean that it expired."""
+    """A request's result, or why there is none; ``Pending`` may mean that the result expired."""
 
     status: Literal["Success", "Pending", "Failure"]
     reply: Reply
 
 
 def finished_requests() -> Conversation[list[str]]:
-    """Return the ids of the latest hundred finished requests of the last 24 hours."""
+    """Return the ids of the finished requests of the last 24 hours, page by page."""
     found: list[str] = []
     while True:
         query = {"type": "finished", "skip": str(len(found)), "pageSize": str(_PAGE)}
@@ -55,7 +54,7 @@ def finished_requests() -> Conversation[list[str]]:
 
 
 def request(request_id: str) -> Conversation[Fetched]:
-    """Fetch a request's result; it is kept for four hours, then says `Pending` again."""
+    """Fetch a request's result.  After four hours it has expired and is `Pending` again."""
     reply = yield Call(path=f"/requests/{quote(request_id, safe='')}")
     if reply.status == 204:
         return Fetched(status="Failure", reply=reply)
@@ -67,7 +66,7 @@ def request(request_id: str) -> Conversation[Fetched]:
 
 
 def tasks(*, most: int, query: str | None = None) -> Conversation[list[dict[str, Any]]]:
-    """Return the newest tasks, page by page."""
+    """Return at most this many tasks, newest first, page by page."""
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
@@ -89,7 +88,7 @@ def task(task_id: str) -> Conversation[Reply]:
 
 
 def restart(task_id: str) -> Conversation[Reply]:
-    """Run a task again; it costs again."""
+    """Run a task again, which is charged again."""
     return (yield from _task("PUT", task_id))
 
 
@@ -99,7 +98,7 @@ def terminate(task_id: str) -> Conversation[Reply]:
 
 
 def webhook_calls() -> Conversation[list[dict[str, Any]]]:
-    """Return the latest hundred failed webhook calls of the last 24 hours, without ids."""
+    """Return the last hundred failed webhook calls of 24 hours; they have no ids."""
     return _rows(_answer((yield Call(path="/webhook-calls"))), "data")
 
 
@@ -111,7 +110,7 @@ def _task(method: str, task_id: str) -> Conversation[Reply]:
 
 
 def _rows(answer: Any, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a list, which may stand under a name."""
+    """Return the rows of a list, which may be a field of an object."""
     rows = answer.get(name) if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
         raise ProviderError("outscraper answered JSON of an unknown shape")

@@ -1,9 +1,9 @@
-"""The caller: the one place that calls a provider's API, and the only one that knows aiohttp.
+"""The caller: the only place that calls a provider's API, by aiohttp.
 
-Hosts come from the settings alone; a conversation names a path.  No redirect is followed, for it
-would carry the credentials along.  Bodies, times, calls a minute and calls at once are bounded.
-Connection errors and what `Manners` does not let stand are tried again, with jitter.  No error
-message holds a URL: queries hold secrets.
+The host comes from the settings alone; a conversation names only a path.  Redirects are not
+followed, because the credentials would go with them.  Body size, time, call rate and concurrency
+are bounded.  Connection errors, and replies that the `CallPolicy` does not accept as final, are
+tried again, with jitter.  No error message contains a URL, because queries hold secrets.
 """
 
 import asyncio
@@ -21,17 +21,18 @@ import orjson
 from receiver import clock
 from receiver.archive.body import decode
 from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
-from receiver.providers.conversation import Call, Conversation, Manners, Reply
+from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
 
 T = TypeVar("T")
 
 ATTEMPTS_MAX = 6
 _RETRY_SECONDS_MAX = 30.0
-# A minute of the provider's may begin a little before ours.
+# A little more than a minute, because the provider's clock is not ours.
 _WINDOW_SECONDS = 62.0
 _BUSY_SECONDS_MAX = 900.0
-# The call never left, so making it again does nothing twice.
+# The call was never sent, so making it again does nothing twice.
 _UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_NOT_REPEATED = "it may have been carried out, so it is not repeated"
 
 
 class _Cut(aiohttp.ClientError):
@@ -41,7 +42,7 @@ class _Cut(aiohttp.ClientError):
 async def _once(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a call by itself: that would be neither paced nor wanted."""
+    """Keep aiohttp from repeating a call by itself, which no limit would count."""
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
@@ -51,9 +52,9 @@ async def _once(
 
 
 class Pace:
-    """Keeps calls within so many a minute for each family, counted over any 62 seconds.
+    """Limits the calls per minute of each family, counted over any 62 seconds.
 
-    With ``calls_per_second``, calls of all families also keep their distance from each other.
+    With ``calls_per_second``, calls of all families are also spaced evenly.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class Pace:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._limits = calls_per_minute
-        self._distance = 0.0 if calls_per_second is None else 1.0 / calls_per_second
+        self._spacing = 0.0 if calls_per_second is None else 1.0 / calls_per_second
         self._next = 0.0
         self._now = now
         self._sleep = sleep
         self._made: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
 
     async def wait(self, family: str) -> None:
-        """Return when a call of this family may be made, and count it as made."""
+        """Wait until a call of this family may be made, and count it as made."""
         name = family if family in self._limits else "general"
         made = self._made[name]
         while True:
@@ -83,17 +84,17 @@ class Pace:
                 made.append(now)
                 break
             await self._sleep(made[0] + _WINDOW_SECONDS - now)
-        if self._distance:
-            # Looked at again after each wait: where this process stood still, all who wait are due.
+        if self._spacing:
+            # Checked again after each wait: if this process stood still, every waiter is due.
             while (left := self._next - self._now()) > 0:
                 await self._sleep(left)
-            self._next = self._now() + self._distance
+            self._next = self._now() + self._spacing
 
 
 class Caller:
     """Calls one provider.  Use as an async context manager; safe for concurrent calls.
 
-    ``credentials`` are the names of the settings that let it in, for who has to correct them.
+    ``credentials`` names the settings that hold the credentials, for the hint of an error.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Caller:
         *,
         provider: str,
         base_url: str,
-        manners: Manners,
+        policy: CallPolicy,
         credentials: str = "the credentials",
         headers: Mapping[str, str] | None = None,
         secret_query: Mapping[str, str] | None = None,
@@ -114,7 +115,7 @@ class Caller:
     ) -> None:
         self.provider = provider
         self.base_url = base_url.rstrip("/")
-        self._manners = manners
+        self._policy = policy
         self._credentials = credentials
         self._headers = dict(headers or {})
         self._secret_query = dict(secret_query or {})
@@ -124,17 +125,17 @@ class Caller:
         self._attempts_max = attempts_max
         self._sleep = sleep
         self._pace = Pace(
-            manners.calls_per_minute,
-            calls_per_second=manners.calls_per_second,
+            policy.calls_per_minute,
+            calls_per_second=policy.calls_per_second,
             now=now,
             sleep=sleep,
         )
-        self._places = asyncio.Semaphore(manners.simultaneous)
+        self._slots = asyncio.Semaphore(policy.simultaneous)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers={"Accept-Encoding": "gzip", "User-Agent": "receiver", **self._headers},
-            # Bodies are kept as they came, and inflated in bounded steps.
+            # Bodies are kept as they came and inflated in bounded steps.
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
@@ -154,10 +155,10 @@ class Caller:
         await self._session.close()
 
     async def hold(self, conversation: Conversation[T]) -> T:
-        """Make the calls that a conversation asks for, until it returns.
+        """Make the calls that a conversation yields until it returns; return what it returns.
 
-        Raises `ProviderError` where the provider cannot be reached or answers nonsense,
-        `ProviderRefused` where it does not take the credentials, and what the conversation raises.
+        Raises `ProviderError` if the provider cannot be reached or its reply makes no sense,
+        `ProviderRefused` if it refuses the credentials, and whatever the conversation raises.
         """
         try:
             call = next(conversation)
@@ -172,7 +173,7 @@ class Caller:
             raise ProviderError(f"{self.provider}: {exc}") from exc
 
     async def call(self, call: Call) -> Reply:
-        """Make one call, again where that may help; return the answer that stands.
+        """Make one call, repeated where that may help, and return the final reply.
 
         Raises `ProviderError` after the last attempt.
         """
@@ -181,32 +182,31 @@ class Caller:
         while True:
             attempt += 1
             try:
-                async with self._places:
+                async with self._slots:
                     await self._pace.wait(call.family)
                     reply = await self._make(call)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                 name = type(exc.__cause__ or exc).__name__
                 unsent = isinstance(exc, _UNSENT)
                 if call.once and not unsent:
-                    what = f"got no answer ({name}); it may have been carried out"
-                    raise self._error(call, f"{what}, so it is not repeated") from None
+                    raise self._error(call, f"got no reply ({name}); {_NOT_REPEATED}") from None
                 if attempt >= self._attempts_max:
                     raise self._error(call, f"cannot be reached ({name})") from None
                 await self._sleep(clock.backoff_seconds(attempt, longest=_RETRY_SECONDS_MAX))
                 continue
-            verdict = self._manners.judge(reply)
-            if verdict == "stands":
-                return self._standing(call, reply)
+            verdict = self._policy.judge(reply)
+            if verdict == "final":
+                return self._accepted(call, reply)
             if verdict == "busy" and waited < _BUSY_SECONDS_MAX:
                 attempt -= 1
-                waited += self._manners.busy_seconds
-                await self._sleep(self._manners.busy_seconds * random.uniform(1.0, 1.1))  # noqa: S311
-            elif verdict == "busy" or attempt >= self._attempts_max or call.once:
-                raise self._error(call, f"keeps answering that it is {verdict}")
+                waited += self._policy.busy_seconds
+                await self._sleep(self._policy.busy_seconds * random.uniform(1.0, 1.1))  # noqa: S311
+            elif verdict == "busy" or call.once or attempt >= self._attempts_max:
+                raise self._error(call, _failure(call, verdict))
             else:
                 await self._sleep(clock.backoff_seconds(attempt, longest=_RETRY_SECONDS_MAX))
 
-    def _standing(self, call: Call, reply: Reply) -> Reply:
+    def _accepted(self, call: Call, reply: Reply) -> Reply:
         if 300 <= reply.status < 400:
             raise self._error(call, f"answers with a redirect (HTTP {reply.status}), not followed")
         if reply.status in (401, 403):
@@ -244,7 +244,7 @@ class Caller:
             call.method,
             self.base_url + call.path,
             params={**call.query, **self._secret_query},
-            data=call.form if body is None else body,
+            data=body,
             headers=headers,
             allow_redirects=False,
         ) as answer:
@@ -252,3 +252,9 @@ class Caller:
 
     def _error(self, call: Call, what: str) -> ProviderError:
         return ProviderError(f"{self.provider}: {call.method} {call.path} {what}")
+
+
+def _failure(call: Call, verdict: Verdict) -> str:
+    if verdict == "busy":
+        return "keeps answering that there are too many calls"
+    return f"failed; {_NOT_REPEATED}" if call.once else "keeps failing"

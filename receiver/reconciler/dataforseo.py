@@ -1,74 +1,76 @@
 """The sweep of DataForSEO and DataForApps.
 
-`tasks_ready` lists what is finished and was never collected: postbacks that failed, and tasks that
-only have a pingback.  `/errors` says why, and knows tasks that the list has dropped; those are
-asked for again by `webhook_resend`.
+`tasks_ready` lists tasks that are finished and were never collected: those whose postback failed,
+and those with only a pingback.  `/errors` says why, and has tasks that the list has dropped; their
+postbacks are requested again with `webhook_resend`.
 """
 
 import asyncio
 import fnmatch
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
-from receiver.reconciler.memory import Memory
+from receiver.reconciler.dataforseo_failures import Failures, failed_deliveries, reason
+from receiver.reconciler.history import SweepHistory
+from receiver.reconciler.journal import MissingTask
 from receiver.reconciler.report import Repair, TaskOutcome
-from receiver.reconciler.sweep_run import SweepRun
-from receiver.reconciler.unfinished import Wanted
+from receiver.reconciler.sweep_run import Fetch, SweepRun
 
 _log = logging.getLogger(__name__)
 
 _RESULTS = ("postback", "result")
+_NOTIFICATIONS = ("pingback",)
 _AT_ONCE = 20
-# What DataForSEO keeps, and what older pages and DataForApps' still say.
-_ERROR_DAYS = (7, 1)
 _RESEND_AGAIN = timedelta(hours=1)
 _DELAYED = {"webhook_delay", "send_delay", "major_outage", "partial_outage"}
-# While the provider says that its webhooks are late, nothing is missing yet.
+# While the provider reports that its webhooks are late, tasks are given more time.
 _DELAYED_GRACE_FACTOR = 6
 
 
 @dataclass(slots=True, kw_only=True)
 class DataForSeoSweep:
-    """Sweeps the families of one account; call it with a session."""
+    """Sweeps the families of one account."""
 
     families: Sequence[str]
-    # A pattern of the tags that are ours.
+    # The pattern of our tags.
     tags: str
-    # Pieces of URL by which a callback URL is known to be ours.
+    # A callback URL that contains one of these is ours.
     own_urls: Sequence[str]
     grace_seconds: float
-    # When each task was asked for again, in the last hour.
+    # When each task's postback was requested again, within the last hour.
     resent: dict[str, datetime] = field(default_factory=dict)
-    memory: Memory = field(default_factory=Memory)
+    history: SweepHistory = field(default_factory=SweepHistory)
 
-    async def __call__(self, session: SweepRun) -> None:
+    async def __call__(self, run: SweepRun) -> None:
         """Sweep once."""
-        earlier = self.memory.order(await session.unfinished(kinds=_RESULTS))
-        await session.each_of_earlier(earlier, _Fetch(session), at_once=_AT_ONCE)
-        grace = await self._grace(session)
-        failures = await self._failures(session)
-        dealt_with = {task.task_id for task in earlier}
+        left_over = self.history.order(await run.left_over(kinds=_RESULTS))
+        await run.fetch_left_over(left_over, _fetch(run), at_once=_AT_ONCE)
+        grace = await self._grace(run)
+        failures = await failed_deliveries(run, self.families, self.own_urls)
+        tried = {task.task_id for task in left_over}
         refusals = []
         for family in self.families:
             try:
-                dealt_with |= await self._sweep_family(session, family, failures, grace, dealt_with)
+                tried |= await self._sweep_family(run, family, failures, grace, tried)
             except ProviderError as exc:
-                # A family that the account has no right to must not stop the others.
-                session.report.alarms.append(f"{family}: {exc}")
+                # The account may have no right to this family; the others are swept anyway.
+                run.report.alarms.append(f"{family}: {exc}")
                 refusals.append(exc)
         if refusals and len(refusals) == len(self.families):
             raise refusals[0]
-        await self._resend(session, failures, dealt_with, grace)
+        await self._resend(run, failures, tried, grace)
 
-    async def _grace(self, session: SweepRun) -> timedelta:
-        """Return how old a task must be to be missing."""
+    async def _grace(self, run: SweepRun) -> timedelta:
+        """Return how old a task must be to count as missing."""
         grace = timedelta(seconds=self.grace_seconds)
-        for row in await session.caller.hold(api.status()):
+        for row in await run.caller.hold(api.status()):
             for endpoint in row.get("endpoints") or ():
                 if not isinstance(endpoint, dict):
                     continue
@@ -81,217 +83,172 @@ class DataForSeoSweep:
                     return grace * _DELAYED_GRACE_FACTOR
         return grace
 
-    async def _failures(self, session: SweepRun) -> dict[str, Mapping[str, Any]]:
-        """Return the failed deliveries to URLs of ours, the newest of each task.
-
-        A postback that failed goes before a pingback that did: it was to carry the result.
-        """
-        found: dict[str, Mapping[str, Any]] = {}
-        for name in dict.fromkeys(family.partition("/")[0] for family in self.families):
-            for function in ("postback_url", "pingback_url"):
-                for row in await _errors(session, name, function):
-                    task_id, url = row.get("id"), str(row.get("http_url") or "")
-                    if isinstance(task_id, str) and any(own in url for own in self.own_urls):
-                        known = found.get(task_id)
-                        if known is None or _goes_before(row, known):
-                            found[task_id] = row
-        return found
-
     async def _sweep_family(
         self,
-        session: SweepRun,
+        run: SweepRun,
         family: str,
-        failures: Mapping[str, Mapping[str, Any]],
+        failures: Failures,
         grace: timedelta,
-        dealt_with: Collection[str],
+        tried_before: Collection[str],
     ) -> set[str]:
-        """Collect a family's list until it has nothing more for us; return what was tried."""
-        tried = set(dealt_with)
+        """Collect a family's list until it shows nothing more to collect; return what was tried."""
+        tried = set(tried_before)
         while True:
-            await session.step()
-            ready = await session.caller.hold(api.tasks_ready(family))
+            await run.check()
+            ready = await run.caller.hold(api.tasks_ready(family))
             fresh = [task for task in ready.tasks if task.task_id not in tried]
-            session.report.listed += len(fresh)
-            wanted = await self._select(session, fresh, failures, grace, clear=ready.is_full)
+            run.report.listed += len(fresh)
+            missing = await self._select(run, fresh, failures, grace, clear=ready.is_full)
             tried |= {task.task_id for task in fresh}
-            room = session.tasks_max - len(session.report.repairs)
-            wanted = wanted[: max(0, room)]
-            await session.remember(wanted)
-            await session.each(wanted, _Fetch(session), at_once=_AT_ONCE)
-            if not ready.is_full or not wanted or session.dry_run:
-                session.report.alarms.extend(f"{family}: {it}" for it in self._oddities(ready))
+            room = run.tasks_max - len(run.report.repairs)
+            missing = missing[: max(0, room)]
+            await run.record(missing)
+            await run.fetch_all(missing, _fetch(run), at_once=_AT_ONCE)
+            if not ready.is_full or not missing or run.dry_run:
+                run.report.alarms.extend(f"{family}: {alarm}" for alarm in self._alarms(ready))
                 return tried
 
-    def _oddities(self, ready: api.ReadyList) -> Iterator[str]:
-        """Say what of a list hides tasks from a sweep."""
-        strange = sum(1 for tag in ready.strange if self._ours(tag))
-        if strange:
-            yield f"{strange} rows of tasks_ready were not understood"
-        if ready.is_full and not any(self._ours(task.tag) for task in ready.tasks):
-            # The list has no pages: what stands behind these thousand cannot be seen.
-            yield "the list is full and none of it is ours"
+    def _alarms(self, ready: api.ReadyList) -> Iterator[str]:
+        """Yield why a list may hide tasks from the sweep."""
+        unreadable = sum(1 for tag in ready.unreadable if self._is_ours(tag))
+        if unreadable:
+            yield f"{unreadable} rows of tasks_ready were not understood"
+        if ready.is_full and not any(self._is_ours(task.tag) for task in ready.tasks):
+            # The list has no pages: tasks behind these thousand cannot be seen.
+            yield "the list is full and none of its tasks is ours"
 
-    def _ours(self, tag: str | None) -> bool:
+    def _is_ours(self, tag: str | None) -> bool:
         return fnmatch.fnmatchcase(tag or "", self.tags)
 
     async def _select(
         self,
-        session: SweepRun,
+        run: SweepRun,
         ready: Sequence[api.Ready],
-        failures: Mapping[str, Mapping[str, Any]],
+        failures: Failures,
         grace: timedelta,
         *,
         clear: bool,
-    ) -> list[Wanted]:
-        """Return what of a list is ours, old enough and not held, in the order to try it.
+    ) -> list[MissingTask]:
+        """Return the tasks that are ours, old enough and not held, in the order to try them.
 
-        To ``clear`` a list that is full, what is held is collected as well: it would stay there
-        for three days, in the place of others.
+        To ``clear`` a full list, held tasks are collected, too: otherwise they would take the room
+        of others for three days.
         """
-        report = session.report
+        report = run.report
         newest = datetime.now(UTC) - grace
         ids = [task.task_id for task in ready]
-        held = await session.held(ids, kinds=_RESULTS)
-        told = await session.held(ids, kinds=("pingback",))
-        wanted = []
+        held = await run.held(ids, kinds=_RESULTS)
+        notified = await run.held(ids, kinds=_NOTIFICATIONS)
+        missing = []
         for task in ready:
             posted = api.read_time(task.posted_at)
-            if not self._ours(task.tag):
+            failure = failures.get(task.task_id)
+            if not self._is_ours(task.tag):
                 report.foreign += 1
-            elif task.task_id in self.memory.lost:
+            elif task.task_id in self.history.lost:
                 continue
             elif task.task_id in held:
                 report.held += 1
                 if clear:
-                    wanted.append(_wanted(task, posted, failures.get(task.task_id), held))
-            elif posted is not None and posted > newest and task.task_id not in failures:
+                    # Its callback came, so collecting it is not a repair.
+                    missing.append(_to_collect(task, posted, failure, notified=True))
+            elif posted is not None and posted > newest and failure is None:
                 report.young += 1
             else:
-                wanted.append(_wanted(task, posted, failures.get(task.task_id), told))
-        return self.memory.order(wanted)
+                is_notified = task.task_id in notified
+                missing.append(_to_collect(task, posted, failure, notified=is_notified))
+        return self.history.order(missing)
 
     async def _resend(
-        self,
-        session: SweepRun,
-        failures: Mapping[str, Mapping[str, Any]],
-        dealt_with: set[str],
-        grace: timedelta,
+        self, run: SweepRun, failures: Failures, tried: set[str], grace: timedelta
     ) -> None:
-        """Ask again for failed deliveries that no list has any more."""
+        """Request the failed deliveries again of which no list has the task any more."""
         now = datetime.now(UTC)
         recently = now - _RESEND_AGAIN
         self.resent = {task_id: at for task_id, at in self.resent.items() if at >= recently}
-        settled = dealt_with | self.memory.lost.keys() | self.resent.keys()
-        held = await session.held(failures, kinds=_RESULTS)
-        told = await session.held(failures, kinds=("pingback",))
+        settled = tried | self.history.lost.keys() | self.resent.keys()
+        held = await run.held(failures, kinds=_RESULTS)
+        notified = await run.held(failures, kinds=_NOTIFICATIONS)
         missing = []
         for task_id, row in failures.items():
-            if task_id in held or (task_id in told and row.get("function") == "pingback_url"):
+            if task_id in held or (task_id in notified and row.get("function") == "pingback_url"):
                 continue
             failed_at = api.read_time(row.get("datetime"))
             waited = failed_at is None or failed_at < now - grace
             if waited and task_id not in settled:
-                missing.append(_missing(task_id, row))
-        for batch in api.batches([task.task_id for task in missing], api.RESEND_MAX):
-            await session.step()
-            said = {} if session.dry_run else await session.caller.hold(api.webhook_resend(batch))
-            for task in (task for task in missing if task.task_id in set(batch)):
-                self.resent[task.task_id] = now
-                answer = said.get(task.task_id, "")
-                outcome = "wanted" if session.dry_run else _resent(answer)
-                session.report.add(session.repair(task, outcome, detail=answer or None))
+                missing.append(_to_resend(task_id, row))
+        by_id = {task.task_id: task for task in missing}
+        for batch in api.batches(by_id, api.RESEND_MAX):
+            await run.check()
+            answers = {} if run.dry_run else await run.caller.hold(api.webhook_resend(batch))
+            for task_id in batch:
+                self.resent[task_id] = now
+                answer = answers.get(task_id, "")
+                outcome = "wanted" if run.dry_run else _resend_outcome(answer)
+                run.report.add(run.repair(by_id[task_id], outcome, detail=answer or None))
 
 
-class _Fetch:
-    """Collects one task into the spool."""
+_OUTCOMES: Mapping[str, TaskOutcome] = {"pending": "pending", "lost": "lost", "gone": "lost"}
 
-    def __init__(self, session: SweepRun) -> None:
-        self._session = session
 
-    async def __call__(self, task: Wanted) -> Repair:
-        session = self._session
-        collected = await session.caller.hold(api.task_get(task.path))
-        other = (task.endpoints or {}).get(collected.wanted or "")
+def _fetch(run: SweepRun) -> Fetch:
+    """Return what collects one task into the spool."""
+
+    async def fetch(task: MissingTask) -> Repair:
+        collected = await run.caller.hold(api.task_get(task.path))
+        other = (task.endpoints or {}).get(collected.postback_data or "")
         if collected.state == "done" and other is not None and other != task.path:
-            # What the postback was to carry, not what this task has besides.
-            better = await session.caller.hold(api.task_get(other))
-            # Its time may be shorter: html is kept for a week, the rest for a month.
+            # The datatype that the postback would have carried is preferred.
+            better = await run.caller.hold(api.task_get(other))
+            # It may have expired sooner: html is kept for a week, the rest for a month.
             if better.state not in ("lost", "gone"):
-                task, collected = replace(task, path=other), better
-        if collected.state == "done":
-            await asyncio.to_thread(
-                session.sink.put,
-                provider=session.provider,
-                kind="result",
-                target=task.path,
-                headers=collected.reply.headers,
-                body=collected.reply.wire,
-            )
-            return session.repair(task, "collected" if task.told else "repaired")
-        outcome = {"pending": "pending", "lost": "lost", "gone": "lost"}.get(
-            collected.state, "failed"
+                task, collected = msgspec.structs.replace(task, path=other), better
+        if collected.state != "done":
+            outcome = _OUTCOMES.get(collected.state, "failed")
+            return run.repair(task, outcome, detail=collected.detail)
+        await asyncio.to_thread(
+            run.sink.put,
+            provider=run.provider,
+            kind="result",
+            target=task.path,
+            headers=collected.reply.headers,
+            body=collected.reply.wire,
         )
-        return session.repair(task, outcome, detail=collected.detail)
+        return run.repair(task, "collected" if task.notified else "repaired")
+
+    return fetch
 
 
-async def _errors(session: SweepRun, name: str, function: str) -> Sequence[Mapping[str, Any]]:
-    """Return an API's failed deliveries; none, and an alarm, where there is no such list."""
-    now = datetime.now(UTC)
-    until = api.write_time(now + timedelta(minutes=5))
-    refusal: ProviderError | None = None
-    for days in _ERROR_DAYS:
-        since = api.write_time(now - timedelta(days=days) + timedelta(minutes=5))
-        try:
-            return await session.caller.hold(api.errors(name, function, since=since, until=until))
-        except ProviderError as exc:
-            refusal = exc
-    session.report.alarms.append(f"{name}: no list of errors: {refusal}")
-    return ()
-
-
-def _goes_before(row: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    if row.get("function") != known.get("function"):
-        return row.get("function") == "postback_url"
-    return str(row.get("datetime")) > str(known.get("datetime"))
-
-
-def _resent(answer: str) -> TaskOutcome:
-    """Return the outcome of asking again."""
+def _resend_outcome(answer: str) -> TaskOutcome:
+    """Return the outcome that an answer of `webhook_resend` means."""
     if answer.startswith("20"):
         return "resent"
     return "lost" if answer[:5] in ("40401", "40403") else "failed"
 
 
-def _wanted(
+def _to_collect(
     task: api.Ready,
     posted: datetime | None,
     failure: Mapping[str, Any] | None,
-    told: set[str],
-) -> Wanted:
-    return Wanted(
+    *,
+    notified: bool,
+) -> MissingTask:
+    return MissingTask(
         task_id=task.task_id,
         path=task.endpoints[task.best()],
         endpoints=dict(task.endpoints),
         tag=task.tag,
-        why=_why(failure),
+        why=reason(failure),
         since_us=int(posted.timestamp() * 1e6) if posted else None,
-        told=task.task_id in told,
+        notified=notified,
     )
 
 
-def _missing(task_id: str, row: Mapping[str, Any]) -> Wanted:
+def _to_resend(task_id: str, row: Mapping[str, Any]) -> MissingTask:
     failed_at = api.read_time(row.get("datetime"))
-    return Wanted(
+    return MissingTask(
         task_id=task_id,
         path="/v3/appendix/webhook_resend",
-        why=_why(row),
+        why=reason(row),
         since_us=int(failed_at.timestamp() * 1e6) if failed_at else None,
     )
-
-
-def _why(failure: Mapping[str, Any] | None) -> str | None:
-    """Say what the provider saw, without the URL: it holds our token."""
-    if failure is None:
-        return None
-    code, seconds = failure.get("http_code"), failure.get("http_time")
-    return f"{failure.get('function')}: HTTP {code} after {seconds} s at {failure.get('datetime')}"

@@ -1,7 +1,7 @@
-"""The sweep of Diffbot: one list has every job, and nothing is ever sent twice.
+"""The sweep of Diffbot: one list has every job, and no notification is ever sent twice.
 
-A job that has told its webhook, or should have, and whose callback the archive lacks is written as
-the notification that was lost: the job's own metadata, as the list gives it.
+A lost notification is restored from the list: the metadata of a job that has called its webhook, or
+should have, and whose notification the archive lacks, is archived as that notification.
 """
 
 import asyncio
@@ -14,55 +14,57 @@ import orjson
 from receiver import clock
 from receiver.providers import PROVIDERS, envelope
 from receiver.providers import diffbot_api as api
-from receiver.reconciler.memory import Memory
+from receiver.reconciler.history import SweepHistory
+from receiver.reconciler.journal import MissingTask
 from receiver.reconciler.report import Repair
 from receiver.reconciler.sweep_run import SweepRun
-from receiver.reconciler.unfinished import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffbotSweep:
-    """Sweeps all jobs of one token; call it with a session."""
+    """Sweeps all jobs of one token."""
 
+    # A webhook URL that contains one of these is ours.
     own_urls: Sequence[str]
     grace_seconds: float
-    memory: Memory = field(default_factory=Memory)
+    history: SweepHistory = field(default_factory=SweepHistory)
 
-    async def __call__(self, session: SweepRun) -> None:
+    async def __call__(self, run: SweepRun) -> None:
         """Sweep once."""
-        jobs = await session.caller.hold(api.jobs())
-        session.report.listed = len(jobs)
-        wanted, bodies, strange = [], {}, []
+        jobs = await run.caller.hold(api.jobs())
+        run.report.listed = len(jobs)
+        missing, bodies, undocumented = [], {}, []
         for job in jobs:
             try:
-                task = await self._select(session, job)
-            except _Strange as exc:
-                strange.append(str(exc))
+                task = await self._select(run, job)
+            except _Undocumented as exc:
+                undocumented.append(str(exc))
                 continue
             if task is not None:
-                wanted.append(task)
+                missing.append(task)
                 bodies[id(task)] = orjson.dumps(job)
-        if strange:
-            # Their notifications cannot be told apart from what is held.
-            some = ", ".join(strange[:3])
-            session.report.alarms.append(f"{len(strange)} jobs were not understood, such as {some}")
+        if undocumented:
+            # It cannot be determined whether their notifications are held.
+            some = ", ".join(undocumented[:3])
+            alarm = f"{len(undocumented)} jobs were not understood, such as {some}"
+            run.report.alarms.append(alarm)
 
-        async def fetch(task: Wanted) -> Repair:
+        async def fetch(task: MissingTask) -> Repair:
             await asyncio.to_thread(
-                session.sink.put,
-                provider=session.provider,
+                run.sink.put,
+                provider=run.provider,
                 kind="notification",
                 target=task.path,
                 headers=[("content-type", "application/json"), ("x-crawl-name", task.task_id)],
                 body=bodies[id(task)],
             )
-            return session.repair(task, "repaired")
+            return run.repair(task, "repaired")
 
-        await session.each(self.memory.order(wanted)[: session.tasks_max], fetch, at_once=1)
+        await run.fetch_all(self.history.order(missing)[: run.tasks_max], fetch, at_once=1)
 
-    async def _select(self, session: SweepRun, job: dict[str, Any]) -> Wanted | None:
-        """Return what a job lacks.  Raises `_Strange`."""
-        report = session.report
+    async def _select(self, run: SweepRun, job: dict[str, Any]) -> MissingTask | None:
+        """Return a job as a task if its notification is missing.  Raises `_Undocumented`."""
+        report = run.report
         name, url = str(job.get("name") or ""), str(job.get("notifyWebhook") or "")
         if not name or not any(own in url for own in self.own_urls):
             report.foreign += 1
@@ -70,8 +72,8 @@ class DiffbotSweep:
         status = job.get("jobStatus")
         code = status.get("status") if isinstance(status, dict) else None
         if not isinstance(code, int):
-            raise _Strange(f"{name} (jobStatus)")
-        if code not in api.TOLD:
+            raise _Undocumented(f"{name} (jobStatus)")
+        if code not in api.NOTIFIED:
             return None
         completed = job.get("jobCompletionTimeUTC")
         since_us = int(completed) * 1_000_000 if isinstance(completed, int) and completed else None
@@ -79,25 +81,25 @@ class DiffbotSweep:
         if age < self.grace_seconds:
             report.young += 1
             return None
-        key = _key(session.provider, job)
+        key = _key(run.provider, job)
         if key is None:
-            raise _Strange(name)
-        if await asyncio.to_thread(session.catalog.has_key, session.provider, key):
+            raise _Undocumented(name)
+        if await asyncio.to_thread(run.catalog.has_key, run.provider, key):
             report.held += 1
             return None
         sent = "sent, not received" if job.get("sentJobDoneNotification") else "not sent"
-        return Wanted(task_id=name, path="/v3/crawl", why=sent, since_us=since_us)
+        return MissingTask(task_id=name, path="/v3/crawl", why=sent, since_us=since_us)
 
 
-class _Strange(Exception):
-    """A job of ours is not as documented; the message names it."""
+class _Undocumented(Exception):
+    """One of our jobs is not as documented; the message names it."""
 
 
 def _key(provider: str, job: dict[str, Any]) -> str | None:
-    """Return the key that the job's own notification has, None if it would have none."""
+    """Return the key that a job's notification has, None if it would have none."""
     try:
         body = orjson.dumps(job)
-    except orjson.JSONEncodeError:  # a number beyond all bounds
+    except orjson.JSONEncodeError:  # an integer out of range
         return None
     notification = envelope.Envelope(
         delivery_id="",

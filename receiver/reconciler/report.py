@@ -1,4 +1,4 @@
-"""What a sweep found and did: one line a task, and a summary."""
+"""The report of a sweep: a line for each task, and a summary."""
 
 import collections
 import logging
@@ -13,26 +13,26 @@ from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# repaired   the callback never came; its result was fetched
-# collected  the callback came and said only that there is a result; that was fetched
+# repaired   no callback came; the result was fetched
+# collected  a callback came, without the result; the result was fetched
 # resent     the provider was asked to send the callback again
-# wanted     would have been fetched, had this not been a dry run
-# pending    not finished at the provider; the next sweep looks again
-# failed     could not be fetched now; the next sweep tries again
-# lost       the provider has it no longer
+# wanted     would have been fetched if this were not a dry run
+# pending    not finished at the provider yet; the next sweep tries again
+# failed     could not be fetched; the next sweep tries again
+# lost       the provider no longer has the result
 TaskOutcome = Literal["repaired", "collected", "resent", "wanted", "pending", "failed", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """One task that a sweep dealt with."""
+    """A line of the report: one task, and what became of it."""
 
     provider: str
     task_id: str
     outcome: TaskOutcome
-    # How it was or would be repaired: a path of the API.
+    # The path of the API that it was, or would be, fetched from.
     how: str
-    # Why it was missing, as far as the provider says.
+    # Why it was missing, if the provider says.
     why: str | None = None
     tag: str | None = None
     missing_seconds: float | None = None
@@ -41,7 +41,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSummary:
-    """What a sweep came to."""
+    """The figures of a sweep; the last line of its report."""
 
     sweep: str
     provider: str
@@ -51,7 +51,7 @@ class SweepSummary:
     ended_at: str
     dry_run: bool
     listed: int
-    # Not ours by tag or URL; too young to be called missing; already in the archive or spool.
+    # Not ours by tag or URL; too young to count as missing; already in the archive or the spool.
     foreign: int
     young: int
     held: int
@@ -60,18 +60,18 @@ class SweepSummary:
 
     @property
     def failed(self) -> bool:
-        """Whether anything needs another look."""
+        """Whether something needs attention."""
         return bool(self.outcomes.get("failed") or self.outcomes.get("lost") or self.alarms)
 
 
 @dataclass(slots=True)
 class Report:
-    """Grows with a sweep, and is written at its end."""
+    """A report that grows during a sweep and is written at its end."""
 
     provider: str
     instance: str
     dry_run: bool
-    # Takes secrets out of what a provider said.
+    # Removes secrets from what a provider said.
     hide: Callable[[str], str] = str
     id: str = field(default_factory=clock.new_id)
     began_at_us: int = field(default_factory=clock.now_us)
@@ -84,7 +84,7 @@ class Report:
     alarms: list[str] = field(default_factory=list)
 
     def add(self, repair: Repair) -> None:
-        """Take a repair down, count it, and log it."""
+        """Add a line; count it and log it unless this is a dry run."""
         self.repairs.append(repair)
         if self.dry_run:
             return
@@ -98,7 +98,7 @@ class Report:
         return {repair.task_id for repair in self.repairs if repair.outcome == "lost"}
 
     def summary(self) -> SweepSummary:
-        """Return what it came to so far."""
+        """Return the figures so far."""
         outcomes = collections.Counter[str](repair.outcome for repair in self.repairs)
         return SweepSummary(
             sweep=self.id,
@@ -117,7 +117,7 @@ class Report:
         )
 
     def write(self, store: Store) -> None:
-        """Put the report into the archive."""
+        """Write the report to the archive; it is in the bucket on return."""
         date, _ = clock.partition(self.began_at_us)
         store.put(f"sweeps/date={date}/{self.id}.jsonl", b"".join(self._lines()))
 

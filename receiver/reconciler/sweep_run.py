@@ -1,45 +1,34 @@
-"""A sweep from lease to report, whatever the provider."""
+"""One run of a sweep: what every provider's sweep works with."""
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from receiver import metrics
 from receiver.catalog import Catalog
-from receiver.errors import (
-    Damaged,
-    LeaseLost,
-    NotFound,
-    ProviderError,
-    ResultTooLarge,
-    SpoolUnavailable,
-    StoreError,
-)
-from receiver.lease import Lease
+from receiver.errors import Damaged, NotFound, ProviderError, ResultTooLarge
 from receiver.reconciler.caller import Caller
-from receiver.reconciler.memory import Memory
-from receiver.reconciler.report import Repair, Report, SweepSummary
+from receiver.reconciler.history import SweepHistory
+from receiver.reconciler.journal import DAYS_BACK, Journal, MissingTask, is_too_old
+from receiver.reconciler.kept_lease import KeptLease
+from receiver.reconciler.report import Repair, Report, TaskOutcome
 from receiver.reconciler.sink import Sink
-from receiver.reconciler.unfinished import DAYS_BACK, Unfinished, Wanted, is_too_old
-from receiver.reconciler.waiting import Waiting
+from receiver.reconciler.spooled import SpooledCallbacks
 from receiver.store import Store
 
-_log = logging.getLogger(__name__)
-
-# So many tasks that fail one after the other mean that the provider fails.
+# After this many failures in a row the provider itself is taken to have failed.
 _FAILURES_MAX = 20
+
+Fetch = Callable[[MissingTask], Awaitable[Repair]]
 
 
 class SweepProgress(Protocol):
-    """Is told how far a sweep is."""
+    """Is told how far a run is."""
 
     def __call__(self, *, done: int, total: int) -> None:
-        """Take note."""
+        """Take note that ``done`` of ``total`` tasks are done."""
         ...
 
 
@@ -48,7 +37,10 @@ def _no_progress(*, done: int, total: int) -> None:
 
 
 class SweepRun:
-    """One run of a sweep: what it works with, and what it has done so far."""
+    """One run of a sweep: what it works with, and what it has done so far.
+
+    A dry run needs no lease and writes nothing.
+    """
 
     def __init__(
         self,
@@ -73,52 +65,41 @@ class SweepRun:
         self.sink = sink
         self.tasks_max = tasks_max
         self.dry_run = dry_run
-        self.progress = progress
         self.report = Report(provider=provider, instance=instance, dry_run=dry_run, hide=hide)
-        # What a provider says of a delivery that failed can repeat the URL, and with it a token.
+        # The sweep's own history, once `run` has begun.
+        self.history = SweepHistory()
+        self._progress = progress
+        # What a provider says of a failed delivery can repeat the URL, and with it a token.
         self._hide = hide
-        self._lease_seconds = lease_seconds
-        self._lease = Lease(
+        self._lease = KeptLease(
             store,
             f"sweep-{provider}",
             owner=f"{instance}/{self.report.id}",
             seconds=lease_seconds,
         )
-        self._unfinished = Unfinished(store, provider=provider, sweep=self.report.id, hide=hide)
-        # The sweep's own, from `run` on.
-        self.memory = Memory()
-        self._waiting = Waiting(spool_root, provider)
+        self._journal = Journal(store, provider=provider, sweep=self.report.id, hide=hide)
+        self._spooled = SpooledCallbacks(spool_root, provider)
 
     @contextlib.asynccontextmanager
     async def leased(self) -> AsyncIterator[None]:
-        """Hold the lease.  Raises `LeaseHeld`; a dry run needs none."""
+        """Hold the lease.  Raises `LeaseHeld`."""
         if self.dry_run:
             yield
             return
-        await asyncio.to_thread(self._lease.acquire)
-        self.report.generation = self._lease.generation
-        over = asyncio.Event()
-        keeping = asyncio.create_task(self._keep_lease(over))
-        try:
+        async with self._lease.held() as self.report.generation:
             yield
-        finally:
-            over.set()
-            await keeping
-            await asyncio.to_thread(self._lease.release)
 
-    async def _keep_lease(self, over: asyncio.Event) -> None:
-        """Renew the lease all the while: one call may wait for minutes until it may be made."""
-        while not over.is_set():
-            try:
-                async with asyncio.timeout(self._lease_seconds / 4):
-                    await over.wait()
-            except TimeoutError:
-                try:
-                    await asyncio.to_thread(self._lease.keep)
-                except StoreError as exc:
-                    _log.warning("lease not renewed", extra={"error": str(exc)})
-                except LeaseLost:
-                    return  # which the next step finds out
+    async def check(self) -> None:
+        """Check that another task may be fetched: the lease is held, and the spool has room.
+
+        Raises `LeaseLost` or `SpoolUnavailable`.
+        """
+        if self.dry_run:
+            return
+        self._lease.check()
+        await asyncio.to_thread(self.sink.check_room)
+
+    # What is held.
 
     async def sync(self) -> None:
         """Bring the catalog up to date."""
@@ -126,77 +107,72 @@ class SweepRun:
         await asyncio.to_thread(self.catalog.sync, since=since)
 
     async def held(self, task_ids: Collection[str], *, kinds: Sequence[str]) -> set[str]:
-        """Return those tasks whose result is in the archive, or in this machine's spool."""
-        archived = await asyncio.to_thread(
-            self.catalog.archived, self.provider, task_ids, kinds=kinds
-        )
-        return archived | await asyncio.to_thread(self._waiting.among, task_ids, kinds)
+        """Return the given tasks that have a line of these kinds in the archive or the spool.
 
-    async def step(self) -> None:
-        """Make sure that the next step may be taken.
-
-        Raises `LeaseLost`, or `SpoolUnavailable` where nothing more could be kept.
+        In the archive, a postback without a result does not count.
         """
-        if self.dry_run:
-            return
-        self._lease.check()
-        await asyncio.to_thread(self.sink.check_room)
+        archived = await self._archived(task_ids, kinds)
+        return archived | await asyncio.to_thread(self._spooled.held, task_ids, kinds)
 
-    async def remember(self, wanted: Sequence[Wanted]) -> None:
-        """Write down what is about to be fetched, before it leaves the provider's list.
+    async def _archived(self, task_ids: Collection[str], kinds: Sequence[str]) -> set[str]:
+        return await asyncio.to_thread(self.catalog.archived, self.provider, task_ids, kinds=kinds)
 
-        To be given only what no list has yet.
+    # The journal.
+
+    async def record(self, tasks: Sequence[MissingTask]) -> None:
+        """Record tasks in the journal before they are fetched; pass only new ones."""
+        if tasks and not self.dry_run:
+            await asyncio.to_thread(self._journal.record, tasks)
+
+    async def left_over(self, *, kinds: Sequence[str]) -> list[MissingTask]:
+        """Return the tasks that earlier sweeps recorded and the archive still lacks.
+
+        Lists of which no task is missing any more are removed.
         """
-        if wanted and not self.dry_run:
-            await asyncio.to_thread(self._unfinished.remember, wanted)
-
-    async def unfinished(self, *, kinds: Sequence[str]) -> list[Wanted]:
-        """Return what earlier sweeps meant to fetch and the archive lacks.
-
-        Lists of which nothing is lacking are removed.
-        """
-        lacking: dict[str, Wanted] = {}
-        keys, foreign = await asyncio.to_thread(self._unfinished.keys)
-        if foreign - self.memory.foreign:
-            some = ", ".join(sorted(foreign)[:3])
-            self.report.alarms.append(f"no lists of what is unfinished, and left alone: {some}")
-        self.memory.foreign = foreign
-        for key in keys:
+        missing: dict[str, MissingTask] = {}
+        for key in await self._journal_keys():
             try:
-                tasks = await asyncio.to_thread(self._unfinished.read, key)
+                tasks = await asyncio.to_thread(self._journal.read, key)
             except NotFound:
                 continue
             except Damaged as exc:
                 self.report.alarms.append(str(exc))
                 continue
-            held = await asyncio.to_thread(
-                self.catalog.archived, self.provider, [task.task_id for task in tasks], kinds=kinds
-            )
-            missing = [task for task in tasks if task.task_id not in held]
-            if missing and not is_too_old(key):
-                self._unfinished.take_over(key, missing)
-                lacking.update((task.task_id, task) for task in missing)
+            archived = await self._archived([task.task_id for task in tasks], kinds)
+            tasks = [task for task in tasks if task.task_id not in archived]
+            if tasks and not is_too_old(key):
+                self._journal.adopt(key, tasks)
+                missing.update((task.task_id, task) for task in tasks)
             elif not self.dry_run:
-                for task in missing:
-                    self.report.add(self.repair(task, "lost", detail="not fetched in 31 days"))
-                await asyncio.to_thread(self._unfinished.remove, key)
-        waiting = await asyncio.to_thread(self._waiting.among, lacking, kinds)
-        return [task for task in lacking.values() if task.task_id not in waiting]
+                for task in tasks:
+                    detail = f"not fetched within {DAYS_BACK} days"
+                    self.report.add(self.repair(task, "lost", detail=detail))
+                await asyncio.to_thread(self._journal.remove, key)
+        spooled = await asyncio.to_thread(self._spooled.held, missing, kinds)
+        return [task for task in missing.values() if task.task_id not in spooled]
 
-    async def forget_lost(self) -> None:
-        """Take what is lost for good off the lists of what is unfinished."""
+    async def _journal_keys(self) -> list[str]:
+        keys, unexpected = await asyncio.to_thread(self._journal.keys)
+        if unexpected - self.history.unexpected_keys:
+            some = ", ".join(sorted(unexpected)[:3])
+            self.report.alarms.append(f"objects that are not lists of tasks, left alone: {some}")
+        self.history.unexpected_keys = unexpected
+        return keys
+
+    async def drop_lost(self) -> None:
+        """Remove the tasks that are lost for good from the journal."""
         lost = self.report.lost
         if lost:
-            await self.step()
-        await asyncio.to_thread(self._unfinished.forget, lost)
+            await self.check()
+        await asyncio.to_thread(self._journal.drop, lost)
 
-    async def each(
-        self, tasks: Sequence[Wanted], fetch: Callable[[Wanted], Awaitable[Repair]], *, at_once: int
-    ) -> None:
-        """Fetch tasks, several at once, in order; report each.
+    # Fetching.
 
-        One that fails does not stop the others, until so many have failed in a row that the
-        provider must be at fault.  Raises what `step` raises, after what is under way has ended.
+    async def fetch_all(self, tasks: Sequence[MissingTask], fetch: Fetch, *, at_once: int) -> None:
+        """Fetch tasks in this order, ``at_once`` concurrently, and report each.
+
+        A task that fails does not stop the others.  Raises `ProviderError` when too many fail in a
+        row, and whatever `check` raises, once the fetches under way have ended.
         """
         remaining = iter(tasks)
         done = failures = 0
@@ -208,10 +184,10 @@ class SweepRun:
                 if stopped is not None:
                     return
                 try:
-                    await self.step()
-                    too_large = self.memory.too_large.get(task.task_id)
+                    await self.check()
+                    too_large = self.history.too_large.get(task.task_id)
                     if too_large is not None:
-                        # It would be as large again: told again, and not fetched.
+                        # It would be too large again: report it, don't fetch it.
                         self.report.add(self.repair(task, "failed", detail=too_large))
                         continue
                     repair = await self._fetched(task, fetch)
@@ -221,7 +197,7 @@ class SweepRun:
                 self.report.add(repair)
                 failures = failures + 1 if repair.outcome == "failed" else 0
                 done += 1
-                self.progress(done=done, total=len(tasks))
+                self._progress(done=done, total=len(tasks))
                 if failures >= _FAILURES_MAX:
                     stopped = ProviderError(f"{failures} tasks failed in a row: {repair.detail}")
 
@@ -229,31 +205,33 @@ class SweepRun:
         if stopped is not None:
             raise stopped
 
-    async def each_of_earlier(
-        self, tasks: Sequence[Wanted], fetch: Callable[[Wanted], Awaitable[Repair]], *, at_once: int
+    async def fetch_left_over(
+        self, tasks: Sequence[MissingTask], fetch: Fetch, *, at_once: int
     ) -> None:
-        """Fetch tasks that earlier sweeps left, as `each` does.
+        """Fetch tasks that earlier sweeps left, as `fetch_all` does.
 
-        It may be those alone that fail on and on, and they must not stop what is new: that many
-        have failed in a row is an alarm, and no error.
+        Too many failures in a row are an alarm here, not an error: these tasks may fail every
+        time, and must not hold up new ones.
         """
         try:
-            await self.each(tasks, fetch, at_once=at_once)
+            await self.fetch_all(tasks, fetch, at_once=at_once)
         except ProviderError as exc:
             self.report.alarms.append(f"tasks of earlier sweeps: {exc}")
 
-    async def _fetched(self, task: Wanted, fetch: Callable[[Wanted], Awaitable[Repair]]) -> Repair:
+    async def _fetched(self, task: MissingTask, fetch: Fetch) -> Repair:
         if self.dry_run:
             return self.repair(task, "wanted")
         try:
             return await fetch(task)
         except ProviderError as exc:
             if isinstance(exc, ResultTooLarge):
-                self.memory.too_large[task.task_id] = str(exc)
+                self.history.too_large[task.task_id] = str(exc)
             return self.repair(task, "failed", detail=str(exc))
 
-    def repair(self, task: Wanted, outcome: Any, *, detail: str | None = None) -> Repair:
-        """Return the report's line on a task."""
+    def repair(
+        self, task: MissingTask, outcome: TaskOutcome, *, detail: str | None = None
+    ) -> Repair:
+        """Return the report's line about a task, without secrets."""
         return Repair(
             provider=self.provider,
             task_id=task.task_id,
@@ -264,46 +242,3 @@ class SweepRun:
             missing_seconds=task.missing_seconds,
             detail=detail and self._hide(detail),
         )
-
-
-class Sweep(Protocol):
-    """A provider's sweep: finds what is missing, and fetches it."""
-
-    @property
-    def memory(self) -> Memory:
-        """What it remembers from one call to the next."""
-        ...
-
-    async def __call__(self, session: SweepRun) -> None:
-        """Sweep once."""
-        ...
-
-
-async def run(session: SweepRun, sweep: Sweep) -> SweepSummary:
-    """Run one sweep under its lease and write its report, however it ends.
-
-    Raises `LeaseHeld` before anything was done; `ProviderError`, `LeaseLost`, `SpoolUnavailable`
-    or `StoreError` where it could not go on.
-    """
-    session.memory = sweep.memory
-    async with session.leased(), session.caller:
-        try:
-            await session.sync()
-            try:
-                await sweep(session)
-            except ProviderError:
-                await session.forget_lost()  # which has been told
-                raise
-            await session.forget_lost()
-        except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
-            session.report.alarms.append(str(exc))
-            raise
-        finally:
-            session.memory.take(session.report)
-            await asyncio.to_thread(session.sink.close)
-            if not session.dry_run:
-                await asyncio.to_thread(session.report.write, session.store)
-    summary = session.report.summary()
-    metrics.last_sweep_seconds.labels(session.provider).set_to_current_time()
-    _log.info("swept", extra={**asdict(summary), "alarms": list(summary.alarms)})
-    return summary

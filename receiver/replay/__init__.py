@@ -1,8 +1,11 @@
-"""Replay: send archived callbacks again, to a target; forwarding does so as they arrive.
+"""Replay: sends archived callbacks to a target again; forwarding sends them as they are archived.
 
-entries of the index -> reading -> request -> sending -> target
-                                                 |
-                          job (replay) or position (forward): what was confirmed
+    index entries -> reading -> request -> sending -> target
+                                              |
+                        job (replay) or position (forward): what was confirmed
+
+`selection` says what a replay sends, `backlog` what a forwarder has yet to send, and `lanes` keeps
+the callbacks of one task in order.
 """
 
 from receiver.replay.forward import Forwarder

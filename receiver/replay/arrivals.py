@@ -1,4 +1,4 @@
-"""What has come into the archive: index objects that nobody has dealt with, the oldest first."""
+"""New segments in the archive: index objects that are not known yet, oldest first."""
 
 import contextlib
 import logging
@@ -15,12 +15,12 @@ from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# Entries that are held: so many, and those of one segment.
+# Entries read at a time; one segment may exceed it.
 _ENTRIES_AT_ONCE = 10_000
 
 
 def hours_around(now_us: int) -> list[str]:
-    """Return the prefixes under which new segments come: those of the hours around now."""
+    """Return the prefixes under which new segments appear: those of the hours around now."""
     hours = (clock.partition(now_us + hours * 3_600_000_000) for hours in (-1, 0, 1))
     return [f"index/date={day}/hour={hour}/" for day, hour in hours]
 
@@ -40,7 +40,7 @@ def prefix_of(day: date) -> str:
 
 
 def new_keys(store: Store, prefixes: Iterable[str], *, known: Callable[[str], bool]) -> list[str]:
-    """Return the keys of index objects whose segments are not known, by hour and number."""
+    """Return the keys of index objects of segments that are not known, by hour and number."""
     found = {listed.key for prefix in prefixes for listed in store.list(prefix)}
     new = []
     for key in found:
@@ -55,7 +55,7 @@ def new_keys(store: Store, prefixes: Iterable[str], *, known: Callable[[str], bo
 
 
 def read_indexes(store: Store, keys: deque[str]) -> dict[str, list[Entry]]:
-    """Take keys from the front, and read their entries, until it is enough for once."""
+    """Take keys from the front and read their entries, up to about ten thousand at a time."""
     read: dict[str, list[Entry]] = {}
     while keys and sum(map(len, read.values())) < _ENTRIES_AT_ONCE:
         key = keys.popleft()
@@ -64,7 +64,7 @@ def read_indexes(store: Store, keys: deque[str]) -> dict[str, list[Entry]]:
         except NotFound:
             continue  # removed by a lifecycle rule since it was listed
         except Damaged as exc:
-            # `receiver verify` reports what it lost; once repaired, it is dealt with.
+            # `receiver verify` reports what is lost.  Once repaired, it is read again.
             _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
     return read
 

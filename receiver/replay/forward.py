@@ -1,25 +1,21 @@
-"""Forwarding: send what arrives to a target, from the archive, at least once.
+"""Forwarding: sends callbacks to a target as they are archived, each at least once.
 
-One forwarder of a name works at a time, under a lease.  Which segments are done is kept in the
-bucket (`position`), so any instance goes on where another stopped; what was confirmed since the
-position was last written is then sent again, with the same `webhook-id`.
+One forwarder of a name works at a time, under a lease.  Its position, that is which segments are
+settled, is kept in the bucket, so any instance can go on where another stopped.  What was confirmed
+after the position was last written is then sent again, with the same `webhook-id`.
 
-A target that is down is waited for.  A callback that it refuses again and again while it confirms
-others is given up, so that one does not hold up all:
+A target that is down is waited for.  A callback that the target refuses again and again while it
+confirms others is given up, so that it does not hold up the rest:
 
     forwards/<name>/failed/date=…/<id>.jsonl      delivery_id, task_id, tag, key, attempts, why
 """
 
 import asyncio
 import logging
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -28,15 +24,8 @@ from receiver import clock, metrics
 from receiver.archive.reading import Entry
 from receiver.errors import LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
-from receiver.replay.arrivals import (
-    day_of,
-    days_of,
-    hours_around,
-    new_keys,
-    prefix_of,
-    read_indexes,
-    segment_of,
-)
+from receiver.replay.arrivals import read_indexes
+from receiver.replay.backlog import Backlog
 from receiver.replay.position import Position, Stored
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
@@ -45,28 +34,17 @@ from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# New segments are looked for at this interval, and late ones at this.
+# The intervals between looks for new segments, and between writes of the position.
 LOOK_SECONDS = 5.0
-LATE_SECONDS = 600.0
 SAVE_SECONDS = 5.0
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A segment that is being forwarded."""
-
-    name: str
-    day: date
-    # Arrivals of what is not settled yet, by delivery id.
-    unsettled: dict[str, int] = field(default_factory=dict)
 
 
 class Forwarder:
     """Forwards until it is cancelled.
 
-    ``since_us`` is where a forwarder of a new name begins, now by default; the position of one
-    that has worked before goes before it.  A segment that comes more than ``late_days`` after its
-    arrival is not forwarded, if the index has as many later days by then.
+    ``since_us`` is where a new name begins, now by default; a name that has a position goes on
+    from there.  A segment that is archived more than ``late_days`` after its arrival is not
+    forwarded once the index has as many later days.
     """
 
     def __init__(
@@ -91,19 +69,13 @@ class Forwarder:
         self._lease = Lease(store, f"forward-{name}", owner=owner, seconds=lease_seconds)
         self._lease_seconds = lease_seconds
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="forward")
-        self._late_days = late_days
         self._since_us = since_us
         self._look_seconds = look_seconds
         self._now_us = now_us
-        # Changed by the event loop's thread alone; a segment is begun or in the position.
-        self._begun: dict[str, _Segment] = {}
-        self._position = Position(0)
-        self._unwritten = False
+        self._backlog = Backlog(store, Position(0), late_days=late_days, now_us=now_us)
+        # Lines about callbacks that were given up, not written yet.
         self._failed: list[dict[str, Any]] = []
-        self._looked_late = -LATE_SECONDS
-        # Those of the index, at the last look for late ones.
-        self._days: list[date] = []
-        # Whether this is the one that forwards.
+        # Whether this forwarder has the lease.
         self.active = False
         self.confirmed = 0
         self.failed = 0
@@ -111,15 +83,13 @@ class Forwarder:
     @property
     def lag_seconds(self) -> float:
         """Age of the oldest archived callback known here that is not settled."""
-        arrivals = (us for segment in list(self._begun.values()) for us in _first(segment))
-        oldest = min(arrivals, default=None)
-        return 0.0 if oldest is None else max(0.0, (self._now_us() - oldest) / 1e6)
+        return self._backlog.lag_seconds
 
     async def run(self) -> None:
         """Forward until cancelled.
 
-        Raises `LeaseHeld` before anything was sent, `LeaseLost`, and `StoreError` where the
-        archive fails; run it again then.
+        Raises `LeaseHeld` before anything was sent, `LeaseLost`, and `StoreError` if the archive
+        fails; then run another forwarder of this name.
         """
         try:
             await self._in_turn(self._lease.acquire)
@@ -128,20 +98,20 @@ class Forwarder:
             await self._forward()
         finally:
             self.active = False
-            self._begun.clear()
-            # Also what was acquired while this was cancelled.
+            self._backlog.abandon()
+            # It may have been acquired while this was cancelled.
             await self._in_turn(self._lease.release)
             self._writer.shutdown(wait=False)
 
     async def _forward(self) -> None:
         """Send and save side by side; when one ends, so does the other."""
         ending = asyncio.Event()
-        sending = asyncio.create_task(self._sender.run(self._items(), self._done))
+        sending = asyncio.create_task(self._sender.run(self._items(), self._settle))
         keeping = asyncio.create_task(self._keep(ending))
         try:
             await asyncio.wait((sending, keeping), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # What is under way is settled first, then written down.
+            # Requests under way are settled first, then the position is written.
             sending.cancel()
             await asyncio.wait((sending,))
             ending.set()
@@ -154,11 +124,11 @@ class Forwarder:
                 raise failure
 
     async def _in_turn(self, call: Callable[..., None], *given: Any) -> None:
-        """Make a call that nobody waits for any more before the next one, too."""
+        """Make a blocking call once those before it have ended, even cancelled ones."""
         await asyncio.get_running_loop().run_in_executor(self._writer, call, *given)
 
     async def _keep(self, ending: asyncio.Event) -> None:
-        """Renew the lease and write the position, again and again.  Raises `LeaseLost`."""
+        """Renew the lease and write the position at an interval.  Raises `LeaseLost`."""
         pause = min(SAVE_SECONDS, self._lease_seconds / 4)
         while not ending.is_set():
             with suppress(TimeoutError):
@@ -168,123 +138,33 @@ class Forwarder:
                 await self._in_turn(self._lease.keep)
                 await self._save()
             except StoreError as exc:
-                # What is not written down is sent again at the worst.
+                # At worst, some callbacks are sent again.
                 _log.warning("position not written", extra={"error": str(exc)})
 
-    # The position.
-
-    def _load(self) -> None:
-        try:
-            self._position = self._stored.read()
-        except NotFound:
-            since_us = self._now_us() if self._since_us is None else self._since_us
-            self._position = Position(since_us)
-            self._stored.write(self._content())
-        self._looked_late = -LATE_SECONDS
-
-    async def _save(self) -> None:
-        """Write down what was settled.  Raises `LeaseLost` if somebody else has written."""
-        failed, self._failed = self._failed, []
-        unwritten, self._unwritten = self._unwritten, False
-        content = self._content()
-        try:
-            if failed:
-                await self._in_turn(self._store.put, self._failed_key(), _lines(failed))
-                failed = []
-            if unwritten:
-                await self._in_turn(self._stored.write, content)
-                unwritten = False
-        finally:
-            self._failed = failed + self._failed
-            self._unwritten |= unwritten
-
-    def _content(self) -> bytes:
-        return self._position.content(
-            generation=self._lease.generation, written_at=clock.rfc3339(self._now_us())
-        )
-
-    def _failed_key(self) -> str:
-        now_us = self._now_us()
-        return (
-            f"{self._failed_prefix}/date={clock.partition(now_us)[0]}/{clock.new_id(now_us)}.jsonl"
-        )
-
-    # What to send.
+    # What to send, and what became of it.
 
     async def _items(self) -> AsyncGenerator[Item]:
+        backlog = self._backlog
         while True:
-            is_late_look = time.monotonic() - self._looked_late >= LATE_SECONDS
-            keys = deque(await asyncio.to_thread(self._new_keys, late=is_late_look))
+            late = backlog.is_late_look_due
+            keys = deque(await asyncio.to_thread(backlog.new_keys, late=late))
             while keys:
-                found = self._begin(await asyncio.to_thread(read_indexes, self._store, keys))
+                found = backlog.begin(await asyncio.to_thread(read_indexes, self._store, keys))
                 requests = read(self._store, found.__iter__, self._form.request)
                 async with aclosing(requests):
                     async for item in requests:
                         yield item
-            if is_late_look:
-                self._move_on()
+            if late:
+                backlog.move_on()
             await asyncio.sleep(self._look_seconds)
 
-    def _new_keys(self, *, late: bool) -> list[str]:
-        prefixes = hours_around(self._now_us())
-        if late:
-            self._looked_late = time.monotonic()
-            self._days = days_of(self._store)
-            first, last = self._position.from_day, self._today() + timedelta(days=1)
-            prefixes = [prefix_of(day) for day in self._days if first <= day <= last]
-        return new_keys(self._store, prefixes, known=self._knows)
-
-    def _knows(self, segment: str) -> bool:
-        return segment in self._begun or self._position.has(segment)
-
-    def _move_on(self) -> None:
-        """Leave behind the days that are too long ago, now that all they hold is done or begun.
-
-        The index has to have as many later days: a clock that is ahead for a moment makes it a
-        day or two more, and what was left behind can never be looked at again.
-        """
-        if len(self._days) <= self._late_days:
-            return
-        day = min(self._today() - timedelta(days=self._late_days), self._days[-self._late_days - 1])
-        if self._position.move_on(min((day, *(s.day for s in self._begun.values())))):
-            self._unwritten = True
-
-    def _today(self) -> date:
-        return _day(self._now_us())
-
-    def _begin(self, indexes: Mapping[str, list[Entry]]) -> list[Entry]:
-        """Begin segments; return what they hold, by arrival."""
-        merged: list[tuple[int, str, Entry]] = []
-        for key, found in indexes.items():
-            segment = _Segment(segment_of(key), day_of(key))
-            self._begun[segment.name] = segment
-            for entry in found:
-                at_us = clock.read_rfc3339(entry.received_at)
-                if at_us >= self._position.since_us:
-                    segment.unsettled[entry.delivery_id] = at_us
-                    merged.append((at_us, entry.delivery_id, entry))
-            self._end_if_settled(segment)
-        merged.sort(key=itemgetter(0, 1))
-        return [entry for *_, entry in merged]
-
-    # What became of it.
-
-    def _done(self, item: Item, outcome: SendOutcome) -> None:
-        entry = item.entry
+    def _settle(self, item: Item, outcome: SendOutcome) -> None:
         if outcome.confirmed:
             self.confirmed += 1
             metrics.forwarded.labels("confirmed").inc()
         else:
-            self._note_failure(entry, outcome)
-        segment = self._begun[entry.segment]
-        del segment.unsettled[entry.delivery_id]
-        self._end_if_settled(segment)
-
-    def _end_if_settled(self, segment: _Segment) -> None:
-        if not segment.unsettled:
-            self._position.add(segment.name, segment.day)
-            self._unwritten = True
-            del self._begun[segment.name]
+            self._note_failure(item.entry, outcome)
+        self._backlog.settle(item.entry)
 
     def _note_failure(self, entry: Entry, outcome: SendOutcome) -> None:
         self.failed += 1
@@ -301,14 +181,41 @@ class Forwarder:
         self._failed.append(facts)
         _log.error("callback not forwarded", extra=facts)
 
+    # What is kept in the bucket.
 
-def _first(segment: _Segment) -> Iterator[int]:
-    """Yield the oldest arrival that is not settled: they were put in by arrival."""
-    return iter(list(segment.unsettled.values())[:1])
+    def _load(self) -> None:
+        try:
+            self._backlog.position = self._stored.read()
+        except NotFound:
+            since_us = self._now_us() if self._since_us is None else self._since_us
+            self._backlog.position = Position(since_us)
+            self._stored.write(self._content())
 
+    async def _save(self) -> None:
+        """Write what was settled.  Raises `LeaseLost` if another forwarder has written."""
+        failed, self._failed = self._failed, []
+        changed, self._backlog.changed = self._backlog.changed, False
+        content = self._content()
+        try:
+            if failed:
+                await self._in_turn(self._store.put, self._failed_key(), _lines(failed))
+                failed = []
+            if changed:
+                await self._in_turn(self._stored.write, content)
+                changed = False
+        finally:
+            self._failed = failed + self._failed
+            self._backlog.changed |= changed
 
-def _day(moment_us: int) -> date:
-    return datetime.fromtimestamp(moment_us / 1e6, UTC).date()
+    def _content(self) -> bytes:
+        return self._backlog.position.content(
+            generation=self._lease.generation, written_at=clock.rfc3339(self._now_us())
+        )
+
+    def _failed_key(self) -> str:
+        now_us = self._now_us()
+        day, _ = clock.partition(now_us)
+        return f"{self._failed_prefix}/date={day}/{clock.new_id(now_us)}.jsonl"
 
 
 def _lines(failed: list[dict[str, Any]]) -> bytes:

@@ -1,7 +1,7 @@
-"""A job: what a replay was asked for, and what became of each callback, in a SQLite file.
+"""A job: what a replay was asked to send and the outcome of each callback, in a SQLite file.
 
-An outcome is in the file when `record` returns, so it outlives the process; the newest may be lost
-with the machine, and are then sent again.
+An outcome is in the file when `record` returns, so it survives the process.  The latest may be lost
+if the machine fails; those callbacks are then sent again.
 """
 
 import errno
@@ -25,8 +25,8 @@ from receiver.errors import SettingsError, StoreError
 SUFFIX = ".sqlite"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _FORMAT = 1
-_MEND = "set RECEIVER_JOBS to a directory that this user can write"
-# What keeps a file from being used and may pass by itself; all else is the wrong place for it.
+_HINT = "set RECEIVER_JOBS to a directory that this user can write"
+# Errors that may pass by themselves; any other means that the directory is the wrong one.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 _WRONG_PLACE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
 _SCHEMA = """
@@ -41,7 +41,7 @@ _SCHEMA = """
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of one callback."""
+    """The outcome of one callback."""
 
     delivery_id: str
     confirmed: bool
@@ -51,18 +51,18 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How far a job is."""
+    """The progress of a job."""
 
     confirmed: int
     failed: int
 
 
 class Job:
-    """A job file, held by one process at a time.  Use as a context manager, from one thread.
+    """A job file, used by one process at a time.  Use as a context manager, from one thread.
 
-    One that was made and never begun is removed again.
-    Raises `SettingsError` for a name that cannot be one, a job that is running or a place that
-    cannot be written, `StoreError` where the file fails.
+    A file that was made and whose job never began is removed again.  Raises `SettingsError` for an
+    invalid name, a job that is running or a directory that cannot be written, and `StoreError` if
+    the file fails.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -72,13 +72,13 @@ class Job:
     def __enter__(self) -> Self:
         try:
             disk.make_directory(self.path.parent)
-            # The database has locks of its own; this one lasts as long as the process.
+            # The database's own locks last for a transaction, this one as long as the process.
             self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
             detail = f"cannot use the job file {self.path}: {exc.strerror}"
             if exc.errno in _PASSING:
                 raise StoreError(detail) from exc
-            raise SettingsError(detail, hint=_MEND) from exc
+            raise SettingsError(detail, hint=_HINT) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stays = self.path.exists()
@@ -103,63 +103,63 @@ class Job:
         os.close(self._lock)
 
     def asked(self) -> dict[str, Any] | None:
-        """Return what the job was begun with, None if it is new."""
-        with _telling(self.path):
+        """Return what the job was asked to send, None if it is new."""
+        with _raising(self.path):
             return _asked(self._database)
 
     def begin(self, what: Mapping[str, Any]) -> None:
-        """Write down what a new job is asked for."""
-        with _telling(self.path), self._database:
+        """Record what a new job is asked to send."""
+        with _raising(self.path), self._database:
             self._database.execute("INSERT INTO asked VALUES (?)", (orjson.dumps(what).decode(),))
         self._stays = True
 
     def unconfirmed(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Yield the entries that the target has not confirmed; in any one thread."""
+        """Yield the entries that the target has not confirmed; may run in another thread."""
         query = "SELECT 1 FROM outcomes WHERE delivery_id = ? AND confirmed"
-        with _telling(self.path), closing(_connect(self.path)) as database:
+        with _raising(self.path), closing(_connect(self.path)) as database:
             for entry in entries:
                 if not database.execute(query, (_packed(entry.delivery_id),)).fetchone():
                     yield entry
 
     def record(self, outcomes: Iterable[Recorded]) -> None:
-        """Keep outcomes; a later one of the same callback replaces the earlier.
+        """Record outcomes; a later one of the same callback replaces the earlier.
 
-        Raises `StoreError` where the disk does not take them.
+        Raises `StoreError` if they cannot be written.
         """
         rows = ((_packed(o.delivery_id), o.confirmed, o.attempts, o.why or None) for o in outcomes)
-        with _telling(self.path), self._database:
+        with _raising(self.path), self._database:
             self._database.executemany("REPLACE INTO outcomes VALUES (?, ?, ?, ?)", rows)
 
     def counts(self) -> Counts:
-        """Return how many were confirmed, and how many failed."""
-        with _telling(self.path):
+        """Return how many callbacks were confirmed, and how many failed."""
+        with _raising(self.path):
             return _counts(self._database)
 
     def failed(self) -> Iterator[Recorded]:
-        """Yield what was given up and not confirmed since, by arrival."""
-        with _telling(self.path):
+        """Yield the callbacks that were given up and not confirmed since, by arrival."""
+        with _raising(self.path):
             yield from _failed(self._database)
 
 
 def check_name(name: str) -> str:
-    """Return a name that fits a file and a key.  Raises `SettingsError` if it does not."""
+    """Return a name if it is valid in a file name and a key.  Raises `SettingsError`."""
     if not _NAME.match(name):
         raise SettingsError("a name is 1 to 100 of A-Z a-z 0-9 . _ -, not beginning with . _ -")
     return name
 
 
 def look(directory: Path, name: str) -> tuple[dict[str, Any], Counts, list[Recorded]]:
-    """Return what a job was begun with, how far it is and what failed; it may be running.
+    """Return what a job was asked to send, its progress and what failed; it may be running.
 
-    Raises `SettingsError` if there is none.
+    Raises `SettingsError` if there is no such job.
     """
     path = check_exists(directory, name)
-    with _telling(path), closing(_connect(path)) as database:
+    with _raising(path), closing(_connect(path)) as database:
         return _asked(database) or {}, _counts(database), list(_failed(database))
 
 
 def check_exists(directory: Path, name: str) -> Path:
-    """Return a job's file.  Raises `SettingsError` if there is none."""
+    """Return a job's file.  Raises `SettingsError` if there is no such job."""
     path = directory / f"{check_name(name)}{SUFFIX}"
     if not path.exists():
         raise SettingsError(f"there is no job {name} in {directory}; `receiver jobs` lists all")
@@ -172,7 +172,7 @@ def names(directory: Path) -> list[str]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with _telling(path):
+    with _raising(path):
         database = sqlite3.connect(path, timeout=60.0)
         try:
             (known,) = database.execute("PRAGMA user_version").fetchone()
@@ -189,14 +189,15 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def _raising(path: Path) -> Iterator[None]:
+    """Raise errors of the database as our own."""
     try:
         yield
     except (sqlite3.Error, orjson.JSONDecodeError) as exc:
         detail = f"the job file {path} failed: {exc}"
         # The lowest byte is the kind of error.
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _WRONG_PLACE:
-            raise SettingsError(detail, hint=_MEND) from exc
+            raise SettingsError(detail, hint=_HINT) from exc
         raise StoreError(detail) from exc
 
 

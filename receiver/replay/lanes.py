@@ -1,4 +1,4 @@
-"""Work on many items, several at once, and on those that belong together one after the other."""
+"""Work on many items concurrently, but on items of one key in their order."""
 
 import asyncio
 import collections
@@ -8,40 +8,40 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Taken and not done, besides those under way.
+# Items that are taken and wait, besides those under way.
 _WAITING = 1024
 
 
-class Place:
-    """One of the places at which work is under way; whoever only waits may leave it to others."""
+class Slot:
+    """The right to work on an item; work that only waits may give it up to others."""
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
         self._held = True
 
-    def leave(self) -> None:
-        """Let another begin, or go on."""
+    def give_up(self) -> None:
+        """Let other work begin or go on."""
         if self._held:
             self._held = False
-            self._places.release()
+            self._slots.release()
 
     async def take(self) -> None:
-        """Take a place again, behind all that wait for one."""
-        await self._places.acquire()
+        """Take a slot again, after all that already wait for one."""
+        await self._slots.acquire()
         self._held = True
 
 
 class InOrder(Generic[T]):
-    """Begins the work on items as they come; ``key`` says which belong together.
+    """Begins the work on items in their order; of one ``key``, an item waits for those before it.
 
-    At most ``concurrency`` have a place at a time; a thousand more, or as many as are of
+    At most ``concurrency`` items have a slot.  About a thousand more, or as many as have
     ``size_max`` together, wait for one.  When work raises, or this is cancelled, ``stopping`` is
-    set and no more is begun; what is under way gets ``end_seconds`` to come to an end.
+    set and nothing more is begun; work under way gets ``end_seconds`` to end.
     """
 
     def __init__(
         self,
-        work: Callable[[T, Place], Awaitable[None]],
+        work: Callable[[T, Slot], Awaitable[None]],
         *,
         key: Callable[[T], str],
         size: Callable[[T], int],
@@ -56,18 +56,18 @@ class InOrder(Generic[T]):
         self._size_max = size_max
         self._end_seconds = end_seconds
         self._stopping = stopping
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._count_max = concurrency + _WAITING
         self._count = 0
         self._held = 0
         self._less = asyncio.Event()
-        # What waits for one of its key, for each key that has one under way.
+        # Items that wait for one of their key, for each key that has one under way.
         self._behind: dict[str, collections.deque[T]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
 
     async def run(self, items: AsyncGenerator[T]) -> None:
-        """Work on all items.  Raises what work or the iteration raises first."""
+        """Work on all items.  Raises what the work or the iteration raises first."""
         stopped = asyncio.create_task(self._stopping.wait())
         feeding = asyncio.create_task(self._feed(items))
         try:
@@ -93,13 +93,13 @@ class InOrder(Generic[T]):
                     self._behind[key].append(item)
                     continue
                 self._behind[key] = collections.deque()
-                await self._places.acquire()
-                task = asyncio.create_task(self._chain(key, item, Place(self._places)))
+                await self._slots.acquire()
+                task = asyncio.create_task(self._chain(key, item, Slot(self._slots)))
                 self._under_way.add(task)
                 task.add_done_callback(self._under_way.discard)
 
     async def _make_room(self, size: int) -> None:
-        """Wait until an item of this size may be taken; one of any size may be taken alone."""
+        """Wait until an item of this size may be taken; a single item may have any size."""
         while self._count and (
             self._count >= self._count_max or self._held + size > self._size_max
         ):
@@ -108,11 +108,11 @@ class InOrder(Generic[T]):
         self._count += 1
         self._held += size
 
-    async def _chain(self, key: str, item: T, place: Place) -> None:
-        """Work on an item, and on those of its key that came to stand behind it."""
+    async def _chain(self, key: str, item: T, slot: Slot) -> None:
+        """Work on an item, and then on the items of its key that came after it."""
         try:
             while not self._stopping.is_set():
-                await self._work(item, place)
+                await self._work(item, slot)
                 self._count -= 1
                 self._held -= self._size(item)
                 self._less.set()
@@ -124,11 +124,11 @@ class InOrder(Generic[T]):
             self._stopping.set()
         finally:
             del self._behind[key]
-            place.leave()
+            slot.give_up()
 
     async def _end(self, feeding: "asyncio.Task[None]") -> None:
         with contextlib.suppress(asyncio.CancelledError, Exception):
-            await feeding  # its failure was raised above, or is that of stopping
+            await feeding  # raised above, or a consequence of stopping
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=self._end_seconds)
             for task in late:

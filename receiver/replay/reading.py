@@ -1,4 +1,4 @@
-"""Reading what is to be sent: in its order, a window at a time, one window ahead of the sending."""
+"""Reads what is to be sent, in its order, a window at a time, one window ahead of the sending."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ from receiver.errors import Damaged, NotFound
 from receiver.replay.request import Request
 from receiver.store import Store
 
-# A window ends at so many bytes of lines, or callbacks; at least one is in it.
+# Limits of a window, in bytes of lines and in callbacks; it has at least one callback.
 WINDOW_BYTES = 16 << 20
 WINDOW_CALLBACKS = 4096
 _READS_AT_ONCE = 8
@@ -21,7 +21,7 @@ _READS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class UnreadableEntry:
-    """A callback that the archive does not give back, and why."""
+    """A callback that cannot be read from the archive, and why."""
 
     entry: Entry
     why: str
@@ -37,8 +37,8 @@ async def read(
 ) -> AsyncGenerator[Item]:
     """Yield the requests of entries, in their order.
 
-    ``entries`` is called, iterated and dropped in one thread of its own.  Raises `StoreError`
-    where the store fails; what it does not have, or only damaged, is `UnreadableEntry`.
+    ``entries`` is called, iterated and dropped in a thread of its own.  Raises `StoreError` if the
+    store fails; a callback that is missing or damaged is yielded as an `UnreadableEntry`.
     """
     loop = asyncio.get_running_loop()
     with (
@@ -58,9 +58,9 @@ async def read(
 
 
 def _end(windows: Generator[list[Item]], several: ThreadPoolExecutor) -> None:
-    # What is read from was opened in this thread, and is closed here.
+    # The generator's source was opened in this thread, so it is closed here.
     windows.close()
-    # Reads that are under way are waited for here, not by the event loop.
+    # Waits for reads under way, which the event loop must not.
     several.shutdown()
 
 
@@ -83,9 +83,9 @@ def _window(
     window: list[Entry],
     make: Callable[[Entry, bytes], Request],
 ) -> list[Item]:
-    """Read a window as it lies in the archive, and put it back in order."""
-    lying = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
-    read = pool.map(lambda span: _span(store, span, make), spans.spans(lying))
+    """Read a window in the order of the archive's objects, and return it in its own order."""
+    stored = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
+    read = pool.map(lambda span: _span(store, span, make), spans.spans(stored))
     items = {item.entry.delivery_id: item for item in itertools.chain.from_iterable(read)}
     return [items[entry.delivery_id] for entry in window]
 
@@ -97,7 +97,7 @@ def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Reques
     except (NotFound, Damaged) as exc:
         if len(span) == 1:
             return [UnreadableEntry(span[0], str(exc))]
-        # What stands beside the damage may be whole.
+        # The callbacks beside the damage may still be readable.
         return [item for entry in span for item in _span(store, [entry], make)]
 
 

@@ -1,8 +1,8 @@
-"""The request that a stored callback becomes, as it came.
+"""The request that an archived callback becomes.
 
-Method, query, body and content type are those of the callback; the body is what the provider's
-gzip held, or gzip again where it came as gzip and the target wants it so.  What a sweep fetched
-came by no callback: it becomes the one that the provider would have made.
+Method, query, body and content type are those of the callback.  The body is sent decoded, or as
+gzip if it came as gzip and the target wants that.  A result that a sweep fetched becomes the
+callback that the provider would have made.
 """
 
 import base64
@@ -25,7 +25,7 @@ _SECRET_CHARACTERS = 8
 _BRACES = re.compile(r"\{[^}]*\}|[{}]")
 _GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
-# What describes the bytes as they came is sent only with those bytes.
+# Headers that describe the bytes as they came; they are sent only with those bytes.
 _OF_WIRE_BYTES = ("content-encoding", "x-hub-signature-256")
 
 
@@ -54,7 +54,7 @@ _LINE = msgspec.json.Decoder(_Line)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request ready to be sent, but for what changes with each attempt."""
+    """A request, complete except for what changes with each attempt."""
 
     entry: Entry
     method: str
@@ -105,7 +105,7 @@ class Form:
         )
 
     def _encode(self, callback: _Line, body: bytes, headers: dict[str, str]) -> bytes:
-        """Add the headers that describe the body, and return it as it is sent."""
+        """Add the headers that describe the body, and return the body as it is sent."""
         came = dict(reversed(callback.headers))
         _copy("content-type", came, headers)
         as_it_came = len(body) == callback.wire_bytes and _is_wire(callback, body, came)
@@ -134,7 +134,7 @@ class Form:
 
 
 def _origin(url: str) -> str:
-    """Return scheme, host and port, which may be printed; refuse what cannot be called."""
+    """Return scheme, host and port, which may be printed; refuse a URL that cannot be called."""
     unknown = set(_BRACES.findall(url)) - set(PLACEHOLDERS)
     if unknown:
         raise SettingsError(f"the URL may hold {', '.join(PLACEHOLDERS)}, and no other braces")
@@ -176,9 +176,9 @@ def _body(callback: _Line) -> bytes:
 
 
 def _is_wire(callback: _Line, body: bytes, came: dict[str, str]) -> bool:
-    """Say whether a body of the right size is what came, byte for byte."""
+    """Return whether a body of the right size is byte for byte what came."""
     if not any(name in came for name in _OF_WIRE_BYTES):
-        return True  # nobody asks
+        return True  # no header depends on it
     return hashlib.sha256(body).hexdigest() == callback.wire_sha256
 
 
@@ -188,9 +188,11 @@ def _copy(name: str, came: dict[str, str], headers: dict[str, str]) -> None:
         headers[name] = value
 
 
-def _entrance(provider: str) -> Entrance:
-    """Return the way in that brings results."""
-    return next(e for e in PROVIDERS[provider].entrances if e.method == "POST")
+def _entrance(provider: str) -> Entrance | None:
+    """Return the entrance that results come through, None if the provider is unknown."""
+    adapter = PROVIDERS.get(provider)
+    entrances = adapter.entrances if adapter else ()
+    return next((entrance for entrance in entrances if entrance.method == "POST"), None)
 
 
 def _query_of_provider(callback: _Line, entrance: Entrance) -> str:
@@ -206,5 +208,5 @@ def _path_behind_token(target: str) -> str:
 
 
 def _wire_safe(text: str) -> str:
-    """Escape the bytes that may not stand in a request line; the rest goes as it came."""
+    """Escape the bytes that are not allowed in a request line, and leave the rest as it came."""
     return quote(text, safe="!\"$%&'()*+,/:;<=>?@[\\]^`{|}~", encoding="latin-1")

@@ -1,4 +1,4 @@
-"""One replay, from entries to a summary."""
+"""One replay: from entries to a summary."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from receiver.store import Store
 
 @dataclass(slots=True)
 class ReplaySummary:
-    """What a replay did; ``bytes`` are those of the bodies that were confirmed."""
+    """The figures of a replay; ``bytes`` are those of the confirmed bodies."""
 
     confirmed: int = 0
     failed: int = 0
@@ -25,7 +25,7 @@ class ReplaySummary:
 
 
 class ReplayProgress(Protocol):
-    """Is told of each callback that is settled."""
+    """Is told of each callback once it is confirmed or given up."""
 
     def __call__(self, entry: Entry, outcome: SendOutcome) -> None:
         """Take note."""
@@ -44,9 +44,9 @@ async def replay(
 ) -> None:
     """Send what ``entries`` yields, in that order; each is counted in ``summary`` once settled.
 
-    With a job, what it has confirmed is left out, and each outcome is in its file before it is
-    counted.  Raises `TargetError`, or `StoreError` where the archive or the job file fails; what
-    was not settled then is sent by the next run of the job.
+    With a job, callbacks that it has confirmed are left out, and each outcome is in its file before
+    it is counted.  Raises `TargetError`, or `StoreError` if the archive or the job file fails; the
+    next run of the job sends what was not settled.
     """
     began = time.monotonic()
 
@@ -63,7 +63,7 @@ async def replay(
         summary.seconds = round(time.monotonic() - began, 3)
         progress(item.entry, outcome)
 
-    def wanted() -> Iterable[Entry]:
+    def remaining() -> Iterable[Entry]:
         return entries() if job is None else job.unconfirmed(entries())
 
-    await sender.run(read(store, wanted, form.request), done)
+    await sender.run(read(store, remaining, form.request), done)

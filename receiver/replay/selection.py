@@ -1,4 +1,4 @@
-"""Which callbacks a replay sends: by their ids, or by filters; the same at every run of a job."""
+"""Which callbacks a replay sends: by id or by filters, the same in every run of a job."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ _DELIVERY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a selection is; ``bytes`` are those of the decoded bodies."""
+    """The size of a selection; ``bytes`` are those of the decoded bodies."""
 
     callbacks: int
     bytes: int
@@ -24,7 +24,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What was asked for.  With ``ids`` (of deliveries or tasks), only those."""
+    """The callbacks that were asked for; with ``ids``, only those deliveries and tasks."""
 
     ids: tuple[str, ...] = ()
     filters: Filters = field(default_factory=Filters)
@@ -34,19 +34,19 @@ class Selection:
     shard: Shard | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it; `of` reads it back."""
+        """Return the selection as plain data for JSON; `of` reads it back."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Selection":
-        """Return the selection that `plain` wrote."""
+        """Return the selection that `plain` returned."""
         shard = plain["shard"] and Shard(**plain["shard"])
         more = {"ids": tuple(plain["ids"]), "filters": Filters(**plain["filters"]), "shard": shard}
         return cls(**{**plain, **more})
 
     @property
     def since_us(self) -> int | None:
-        """The arrival of the oldest that can be in it, None if that is not known."""
+        """The earliest arrival that it can contain, None if that is unknown."""
         if not self.ids:
             return self.filters.since_us
         if all(map(is_delivery_id, self.ids)):
@@ -68,11 +68,11 @@ class Selection:
         yield from itertools.islice(found, self.limit)
 
     def absent(self, catalog: Catalog) -> list[str]:
-        """Return the ids of which there is nothing."""
+        """Return the ids that match no callback."""
         return [known for known in self.ids if next(_of_id(catalog, known), None) is None]
 
     def size(self, catalog: Catalog) -> Size:
-        """Count it."""
+        """Count the callbacks."""
         if not self.ids and self.limit is None:
             return Size(*catalog.count(self.filters, latest=self.latest, shard=self.shard))
         callbacks = total = 0
@@ -83,7 +83,7 @@ class Selection:
 
 
 def is_delivery_id(text: str) -> bool:
-    """Say whether a text can be a delivery id, which gives away its time."""
+    """Return whether a text has the form of a delivery id, from which its time can be read."""
     return _DELIVERY_ID.match(text) is not None
 
 

@@ -1,8 +1,8 @@
-"""Sending: several requests at once, in order for each task, as fast as the target allows.
+"""Sends requests concurrently, in order for each task, as fast as the target allows.
 
-Each request is sent until the target confirms it with a 2xx or it is given up.  Headers are those
-of Standard Webhooks (spec/standard-webhooks.md): `webhook-id` stays the same at every attempt,
-`webhook-timestamp` is that of the attempt.
+Each request is sent until the target confirms it with a 2xx or it is given up.  The headers are
+those of Standard Webhooks (spec/standard-webhooks.md): `webhook-id` is the same at every attempt,
+`webhook-timestamp` is the time of the attempt.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from receiver import clock
 from receiver.errors import TargetError
-from receiver.replay.lanes import InOrder, Place
+from receiver.replay.lanes import InOrder, Slot
 from receiver.replay.reading import Item, UnreadableEntry
 from receiver.replay.request import Request
 from receiver.replay.signature import Signer
@@ -26,21 +26,21 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS_MAX = 60.0
 _RETRY_AFTER_SECONDS_MAX = 3600.0
-# So many given up in a row mean that the target takes nothing.
+# After this many requests given up in a row the target is taken to refuse everything.
 FAILURES_MAX = 100
-# So many bytes of bodies are held at most, or one.
+# Limit on the bodies held in memory; a single one may be larger.
 _HELD_BYTES = 128 << 20
-# How long what is under way may take when the sending is told to stop.
+# Time for requests under way when the sending is stopped.
 _END_SECONDS = 5.0
 # How far behind its rate the sending may catch up at once.
 _BURST_SECONDS = 0.1
-# A 4xx says that the request is wrong; these say that the moment is.
+# The 4xx that mean "try again later" and not that the request is wrong.
 _LATER = (408, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """How the sending of one callback ended; ``why`` says it of one that was given up."""
+    """How the sending of one callback ended; ``why`` says why it was given up."""
 
     confirmed: bool
     attempts: int
@@ -48,12 +48,12 @@ class SendOutcome:
 
 
 class Sender:
-    """Sends what it is given, ``concurrency`` at once and at most ``rate`` a second.
+    """Sends requests, ``concurrency`` at a time and at most ``rate`` per second.
 
-    A patient one never gives up because the target is down: an attempt counts only if the target
-    confirmed something else since the attempt before it.  An impatient one gives up at a 4xx and
-    after ``attempts_max``, and raises `TargetError` where the target cannot be reached or
-    confirms none of a hundred.
+    A patient sender never gives up because the target is down: an attempt counts only if the
+    target has confirmed another request since the previous attempt.  An impatient one gives up at a
+    4xx and after ``attempts_max``, and raises `TargetError` if the target cannot be reached or
+    confirms none of a hundred requests.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Sender:
         self._now = now
         self._sleep = sleep
         self._next = 0.0
-        # Whoever waits for his turn does so alone, in the order of coming.
+        # One request at a time waits for its turn, the others in line.
         self._turns = asyncio.Lock()
         self._paused_until = 0.0
         self._confirmed = 0
-        # In a row: given up, and attempts that did not succeed.
+        # Since the last confirmation: requests given up, and attempts that failed.
         self._failures = self._refusals = 0
-        # Whether it was said that the target takes nothing.
+        # Whether the log says that the target is down.
         self._down = False
         self._stopping = asyncio.Event()
         self.retries = 0
@@ -91,15 +91,15 @@ class Sender:
     async def run(
         self, items: AsyncGenerator[Item], done: Callable[[Item, SendOutcome], None]
     ) -> None:
-        """Send all items; ``done`` is told of each, once, as soon as it is settled.
+        """Send all items; ``done`` is called once for each, as soon as it is settled.
 
-        Of one task, an item is sent only when those before it are settled.  When cancelled, what
-        is under way gets a few seconds to be settled; of the rest nothing is told.
+        An item is sent only when those before it of the same task are settled.  On cancellation,
+        requests under way get a few seconds to be settled; for all others, ``done`` is not called.
         """
 
-        async def settle(item: Item, place: Place) -> None:
+        async def settle(item: Item, slot: Slot) -> None:
             with contextlib.suppress(_Abandoned):
-                done(item, await self._settle(item, place))
+                done(item, await self._settle(item, slot))
 
         order = InOrder(
             settle,
@@ -112,7 +112,7 @@ class Sender:
         )
         await order.run(items)
 
-    async def _settle(self, request: Item, place: Place) -> SendOutcome:
+    async def _settle(self, request: Item, slot: Slot) -> SendOutcome:
         if isinstance(request, UnreadableEntry):
             return SendOutcome(confirmed=False, attempts=0, why=request.why)
         attempts = sent = 0
@@ -134,39 +134,40 @@ class Sender:
             self.retries += 1
             self._note_down(request, why, reached=reached)
             await self._wait_behind_others(
-                clock.backoff_seconds(sent, longest=_RETRY_SECONDS_MAX), place
+                clock.backoff_seconds(sent, longest=_RETRY_SECONDS_MAX), slot
             )
 
     def _note_down(self, request: Request, why: str, *, reached: bool) -> None:
-        """Say of a patient sender why it waits: once, until the target takes something again."""
+        """Log why a patient sender waits, once until the target confirms a request again."""
         waits = not reached or self._refusals >= self._concurrency
         if self._patient and waits and not self._down:
             self._down = True
-            no = "target takes no callback" if reached else "target cannot be reached"
-            _log.warning("%s; trying again", no, extra={**_named(request), "error": why})
+            down = "target takes no callback" if reached else "target cannot be reached"
+            _log.warning("%s; trying again", down, extra={**_named(request), "error": why})
 
     def _note_up(self, request: Request) -> None:
         if self._down:
             self._down = False
             _log.info("target takes callbacks again", extra=_named(request))
 
-    async def _wait_behind_others(self, seconds: float, place: Place) -> None:
+    async def _wait_behind_others(self, seconds: float, slot: Slot) -> None:
         """Wait before another attempt.
 
-        As long as the target takes others, the place is theirs meanwhile.  If it takes none, it
-        is not asked more often; but what comes next is tried first, for it may be taken.
+        While the target confirms other requests, they have the slot.  If it confirms none, waiting
+        keeps the slot, so that the target is not called more often; then the next request goes
+        first, because it may be confirmed.
         """
         self._refusals += 1
         if self._refusals < self._concurrency:
-            place.leave()
+            slot.give_up()
         await self._pause(seconds)
-        place.leave()
-        await place.take()
+        slot.give_up()
+        await slot.take()
         if self._stopping.is_set():
             raise _Abandoned
 
     async def _attempt(self, request: Request) -> tuple[str, bool, bool]:
-        """Return why it is not confirmed, whether for good, and whether the target was reached."""
+        """Return why it is not confirmed, whether that is final, whether the target was reached."""
         timestamp = int(time.time())
         headers = {**request.headers, "webhook-timestamp": str(timestamp)}
         if self._signer is not None:
@@ -184,7 +185,7 @@ class Sender:
             pause = min(answer.retry_after, _RETRY_AFTER_SECONDS_MAX)
             self._paused_until = max(self._paused_until, self._now() + pause)
         wrong = 300 <= answer.status < 500 and answer.status not in _LATER
-        return _said(answer), wrong and not self._patient, True
+        return _shown(answer), wrong and not self._patient, True
 
     def _give_up(self, why: str, sent: int, reached: bool) -> SendOutcome:
         self._failures += 1
@@ -196,17 +197,16 @@ class Sender:
         return SendOutcome(confirmed=False, attempts=sent, why=why)
 
     async def _turn(self) -> None:
-        """Wait for the moment at which the next request may be sent."""
+        """Wait until the next request may be sent."""
         async with self._turns:
-            # Looked at again after each wait: what was due long ago is not made up for, and the
-            # target may have asked for a pause meanwhile.
+            # Checked again after each wait: the target may have asked for a pause in the meantime.
             while (left := max(self._next, self._paused_until) - self._now()) > 0:
                 await self._pause(left)
             if self._distance:
                 self._next = max(self._now() - _BURST_SECONDS, self._next) + self._distance
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; raise `_Abandoned` if the sending ends meanwhile."""
+        """Wait; raise `_Abandoned` if the sending ends in the meantime."""
         sleeping = asyncio.ensure_future(self._sleep(seconds))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -219,7 +219,7 @@ class Sender:
 
 
 class _Abandoned(Exception):
-    """The sending ends before a request was settled."""
+    """The sending ended before a request was settled."""
 
 
 def _task_of(item: Item) -> str:
@@ -232,12 +232,12 @@ def _size_of(item: Item) -> int:
 
 
 def _named(request: Request) -> dict[str, str]:
-    """Return what may be said of where a request goes: the rest of the URL can be secret."""
+    """Return the part of a request's URL that may be logged; the rest can be secret."""
     parts = urlsplit(request.url)
     return {"target": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"}
 
 
-def _said(answer: Answer) -> str:
+def _shown(answer: Answer) -> str:
     try:
         phrase = f"HTTP {answer.status} {http.HTTPStatus(answer.status).phrase}"
     except ValueError:

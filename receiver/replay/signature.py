@@ -1,4 +1,4 @@
-"""Signatures of what is sent, as Standard Webhooks has them.
+"""Signatures of requests, by Standard Webhooks.
 
 Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md: the signed text
 is ``id.timestamp.body``, the signature ``v1,`` and the base64 of its HMAC-SHA256; the secret is
@@ -13,7 +13,7 @@ _PREFIX = "whsec_"
 
 
 class Signer:
-    """Signs with one secret.  Raises `ValueError` for what is no secret, without repeating it."""
+    """Signs with one secret.  Raises `ValueError`, without the text, if it is not a secret."""
 
     def __init__(self, secret: str) -> None:
         wrong = ValueError(f"a secret is {_PREFIX} and the base64 of 24 to 64 bytes")
@@ -27,7 +27,7 @@ class Signer:
             raise wrong
 
     def sign(self, identifier: str, timestamp: int, body: bytes) -> str:
-        """Return the value of `webhook-signature`; ``timestamp`` is in seconds since 1970."""
+        """Return the value of `webhook-signature`; ``timestamp`` is seconds since 1970."""
         mac = hmac.new(self._key, f"{identifier}.{timestamp}.".encode(), hashlib.sha256)
         mac.update(body)
         return "v1," + base64.b64encode(mac.digest()).decode()

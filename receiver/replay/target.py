@@ -1,7 +1,7 @@
-"""The target: a program of the user's that callbacks are sent to, over HTTP.
+"""The target: the user's program that callbacks are sent to over HTTP.
 
-Connections are kept and bounded.  No redirect is followed: it could carry a signature, or a token
-in the URL, elsewhere.  No error message holds the URL, for the same reason.
+Connections are reused, and their number is bounded.  Redirects are not followed: they could carry a
+signature, or a token in the URL, elsewhere.  For the same reason no error message contains the URL.
 """
 
 import io
@@ -16,18 +16,18 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-# So much of an answer is read; the connection of a longer one is closed.
+# Bytes read of an answer; the connection of a longer one is closed.
 _ANSWER_BYTES = 64 << 10
 _DETAIL_CHARACTERS = 200
-# A longer body is written a piece at a time, so that it does not hold up the others.
+# A longer body is written in pieces, so that it does not hold up other requests.
 _WHOLE_BYTES = 1 << 20
-# The request never left.
+# The request was never sent.
 _UNREACHABLE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the target said; ``retry_after`` is in seconds, where it asked for a pause."""
+    """The target's answer; ``retry_after`` is the pause that it asked for, in seconds."""
 
     status: int
     detail: str
@@ -35,7 +35,7 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """There is no answer; ``reached`` says whether there was a connection at all."""
+    """No answer came; ``reached`` says whether there was a connection at all."""
 
     def __init__(self, why: str, *, reached: bool) -> None:
         super().__init__(why)
@@ -109,7 +109,7 @@ class Target:
 
 def _why(exc: Exception) -> str:
     if isinstance(exc, aiohttp.ClientConnectorError):
-        # What failed to be resolved has no number of the operating system's.
+        # A name that cannot be resolved has no error number of the operating system.
         number = exc.os_error.errno or 0
         why = os.strerror(number) if number > 0 else exc.os_error.strerror
         return why or type(exc.os_error).__name__
@@ -119,7 +119,7 @@ def _why(exc: Exception) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Read seconds, or a date (RFC 9110 §10.2.3); None for what is neither."""
+    """Return the seconds of a header that has seconds or a date (RFC 9110 §10.2.3), else None."""
     if value is None:
         return None
     if value.isascii() and value.isdigit():

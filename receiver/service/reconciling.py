@@ -1,11 +1,10 @@
 """Callers and sweeps made from the settings."""
 
 import asyncio
-import base64
 import functools
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import asdict
 from typing import Any, TypeAlias, get_args
 
@@ -13,8 +12,7 @@ from receiver import metrics
 from receiver.catalog import Catalog
 from receiver.config import Settings
 from receiver.errors import LeaseHeld, ProviderError, ProviderRefused, SettingsError
-from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
-from receiver.providers.conversation import Manners
+from receiver.providers import PROVIDERS
 from receiver.reconciler import (
     DataForSeoSweep,
     DiffbotSweep,
@@ -22,11 +20,12 @@ from receiver.reconciler import (
     Sweep,
     SweepRun,
     TaskOutcome,
-    run,
+    run_sweep,
 )
 from receiver.reconciler.caller import ATTEMPTS_MAX, Caller
 from receiver.reconciler.sink import Sink
 from receiver.reconciler.sweep_run import SweepProgress
+from receiver.service.apis import APIS
 from receiver.service.parts import hiding, spool_root, tokens_of
 from receiver.store import Check, Store
 
@@ -37,23 +36,10 @@ Repeat: TypeAlias = Callable[
     [str, Callable[[], Awaitable[object]], float], Coroutine[Any, Any, None]
 ]
 
-_MANNERS: Mapping[str, Manners] = {
-    "dataforseo": dataforseo_api.ApiManners(),
-    "dataforapps": dataforseo_api.ApiManners(),
-    "diffbot": diffbot_api.ApiManners(),
-    "outscraper": outscraper_api.ApiManners(),
-}
-_NEEDS = {
-    "dataforseo": "RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD",
-    "dataforapps": "RECEIVER_DATAFORAPPS_LOGIN and RECEIVER_DATAFORAPPS_PASSWORD",
-    "diffbot": "RECEIVER_DIFFBOT_TOKEN",
-    "outscraper": "RECEIVER_OUTSCRAPER_API_KEYS",
-}
-
 
 def configured(settings: Settings) -> list[str]:
     """Return the providers whose API credentials are set."""
-    return [provider for provider in PROVIDERS if _credentials(settings, provider) is not None]
+    return [provider for provider, api in APIS.items() if api.credentials(settings) is not None]
 
 
 # Somebody waits for the answer of an operation.
@@ -65,17 +51,17 @@ def caller_of(settings: Settings, provider: str, *, watched: bool = True) -> Cal
 
     Raises `SettingsError` without credentials.
     """
-    credentials = _credentials(settings, provider)
+    api = APIS[provider]
+    credentials = api.credentials(settings)
     if credentials is None:
-        raise SettingsError(f"{provider}: set {_NEEDS[provider]}")
-    headers, secret_query = credentials
+        raise SettingsError(f"{provider}: set {api.needs}")
     return Caller(
         provider=provider,
         base_url=getattr(settings, f"{provider}_url"),
-        manners=_MANNERS[provider],
-        credentials=_NEEDS[provider],
-        headers=headers,
-        secret_query=secret_query,
+        policy=api.policy,
+        credentials=api.needs,
+        headers=credentials.headers,
+        secret_query=credentials.query,
         timeout_seconds=settings.api_timeout_seconds,
         body_bytes_max=int(settings.result_bytes_max),
         inflated_bytes_max=int(settings.inflated_bytes_max),
@@ -98,7 +84,7 @@ def sweep_of(settings: Settings, provider: str) -> Sweep:
     )
 
 
-def session_of(
+def sweep_run_of(
     settings: Settings,
     provider: str,
     store: Store,
@@ -106,7 +92,7 @@ def session_of(
     dry_run: bool = False,
     progress: SweepProgress | None = None,
 ) -> SweepRun:
-    """Return a session for one sweep."""
+    """Return one run of a provider's sweep."""
     root = spool_root(settings)
     more = {} if progress is None else {"progress": progress}
     return SweepRun(
@@ -155,12 +141,7 @@ def checks(settings: Settings) -> Iterator[Check]:
 async def _try(settings: Settings, provider: str) -> None:
     """Make the call that costs a provider least."""
     async with caller_of(settings, provider) as caller:
-        if provider == "diffbot":
-            await caller.hold(diffbot_api.jobs())
-        elif provider == "outscraper":
-            await caller.hold(outscraper_api.webhook_calls())
-        else:
-            await caller.hold(dataforseo_api.user_data())
+        await caller.hold(APIS[provider].probe())
 
 
 class Sweeper:
@@ -188,7 +169,8 @@ class Sweeper:
 
     async def _sweep(self, provider: str, sweep: Sweep) -> None:
         try:
-            summary = await run(session_of(self._settings, provider, self._store), sweep)
+            run = sweep_run_of(self._settings, provider, self._store)
+            summary = await run_sweep(sweep, run)
         except LeaseHeld as exc:
             _log.debug("another instance sweeps", extra={"detail": str(exc)})
         else:
@@ -200,24 +182,6 @@ def _begin_counting(provider: str) -> None:
     metrics.last_sweep_seconds.labels(provider)
     for outcome in get_args(TaskOutcome):
         metrics.swept.labels(provider, outcome)
-
-
-def _credentials(
-    settings: Settings, provider: str
-) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
-    """Return the headers and the query that let a call in, or None."""
-    if provider == "diffbot":
-        token = settings.diffbot_token
-        return None if token is None else ({}, {"token": token.get_secret_value()})
-    if provider == "outscraper":
-        keys = settings.outscraper_api_keys
-        return ({"X-API-KEY": keys[0].get_secret_value()}, {}) if keys else None
-    login = getattr(settings, f"{provider}_login")
-    password = getattr(settings, f"{provider}_password")
-    if login is None or password is None:
-        return None
-    pair = base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}, {}
 
 
 def own_urls(settings: Settings, provider: str) -> list[str]:

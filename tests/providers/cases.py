@@ -1,6 +1,6 @@
-"""What every adapter must pass.
+"""The cases that every adapter must pass.
 
-A provider's tests subclass `AdapterCases`, name the provider, and say which of its samples are
+A provider's tests subclass `AdapterCases` and name the provider, and those of its samples that are
 deliveries of one callback.
 """
 
@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.door.guard import Guard
-from receiver.providers import PROVIDERS, Entrance, Recognised
+from receiver.providers import Entrance, Recognised
 from receiver.providers.base import placeholder, query_of
 from receiver.providers.envelope import Envelope
-from tests.providers.samples import OUTSCRAPER_KEY, TOKEN, Sample, samples
+from receiver.providers.registry import find_problem
+from tests.providers.samples import ADAPTERS, OUTSCRAPER_KEY, TOKEN, Sample, samples
 from tests.tools.deliveries import envelope_of, head_of
 
-# A provider's own names, so that made-up JSON reaches the code behind them.
+# Names that the providers use, so that generated JSON reaches the code that reads them.
 NAMES = [
     "id",
     "status",
@@ -36,6 +37,8 @@ NAMES = [
     "jobs",
     "roundsCompleted",
     "jobCreationTimeUTC",
+    "report",
+    "state",
 ]
 json_values = st.recursive(
     st.none()
@@ -60,8 +63,11 @@ class AdapterCases:
     """The cases; pytest collects the subclasses."""
 
     provider: ClassVar[str]
-    # Scenarios that are deliveries of one callback; all other samples are of different ones.
+    # Sets of samples that are deliveries of one callback; all others are different callbacks.
     repeated: ClassVar[list[set[str]]] = []
+
+    def test_the_adapter_passes_the_checks_of_the_registry(self) -> None:
+        assert find_problem(ADAPTERS[self.provider]) is None
 
     def test_a_sample_is_recognised_as_what_it_is(self, sample: Sample) -> None:
         expected = {name: value for name, value in sample.expected.items() if name != "kind"}
@@ -141,7 +147,7 @@ class AdapterCases:
                 assert "unknown_kind" == recognised.invalid
                 assert recognised.key is None
 
-    def test_a_body_that_is_no_json_is_said_to_be_none(self) -> None:
+    def test_a_body_that_is_not_json_is_invalid(self) -> None:
         for body in (b"<html></html>", b"id=1&status=2", b"{'id': 1}", b'{"id":1}x', b"\xff\xfe{}"):
             for kind in self.kinds():
                 if self.has_body(kind):
@@ -187,7 +193,7 @@ class AdapterCases:
         self, envelope: Envelope, body: bytes | None, *, whole: bool = True
     ) -> Recognised:
         """Ask the adapter, and check that what it says has the types of the columns."""
-        recognised = PROVIDERS[self.provider].recognise(envelope, body, whole=whole)
+        recognised = ADAPTERS[self.provider].recognise(envelope, body, whole=whole)
         for name, value in asdict(recognised).items():
             assert value is None or (isinstance(value, str) and value), name
         return recognised
@@ -199,7 +205,7 @@ class AdapterCases:
 
     def kinds(self) -> Iterable[str]:
         """Return the kinds that come in."""
-        return [entrance.kind for entrance in PROVIDERS[self.provider].entrances]
+        return [entrance.kind for entrance in ADAPTERS[self.provider].entrances]
 
     def has_body(self, kind: str) -> bool:
         """Say whether a callback of this kind has a body."""
@@ -207,4 +213,4 @@ class AdapterCases:
 
     def entrance(self, kind: str) -> Entrance:
         """Return the entrance of a kind."""
-        return next(e for e in PROVIDERS[self.provider].entrances if e.kind == kind)
+        return next(e for e in ADAPTERS[self.provider].entrances if e.kind == kind)

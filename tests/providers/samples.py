@@ -1,9 +1,9 @@
-"""Samples: requests as providers send them, and what they are about.
+"""Samples: requests as providers send them, and what they say.
 
     tests/samples/<provider>/<scenario>/
       request.json      method, target, headers, as they come over the wire
       body              the bytes of the body, gzip where the provider compresses
-      expected.json     what the adapter says of it
+      expected.json     its kind, and what the adapter returns
 
 Names and types are the providers', values are invented.
 """
@@ -15,12 +15,14 @@ from pathlib import Path
 import orjson
 
 from receiver.archive.body import Body, decode
-from receiver.providers import PROVIDERS, Recognised
+from receiver.providers import PROVIDERS, Provider, Recognised
 from receiver.providers.envelope import Envelope, encode_head
 from receiver.providers.envelope import decode as decode_head
+from tests.providers import acme
 
 ROOT = Path(__file__).parent.parent / "samples"
-# What the senders of all samples know.
+ADAPTERS: Mapping[str, Provider] = {**PROVIDERS, "acme": acme.adapter()}
+# The secrets in the samples.
 TOKEN = "sample-token-0123456789"
 OUTSCRAPER_KEY = "sample-api-key"
 
@@ -68,7 +70,7 @@ class Sample:
 
     def recognise(self) -> Recognised:
         """Return what the adapter says of it."""
-        provider = PROVIDERS[self.provider]
+        provider = ADAPTERS[self.provider]
         return provider.recognise(self.envelope, self.content, whole=self.body.whole)
 
 

@@ -46,7 +46,7 @@ def test_a_long_postback_is_recognised_by_its_beginning(
         assert whole == postback.recognise()
 
 
-def test_the_body_knows_better_than_the_query() -> None:
+def test_the_body_takes_precedence_over_the_query() -> None:
     postback = sample("dataforseo", "postback_tag_encoded_once")
     elsewhere = Sample(
         provider="dataforseo",
@@ -66,7 +66,7 @@ def recognise(target: str, body: object = None, *, kind: str = "postback") -> Re
     return PROVIDERS["dataforseo"].recognise(envelope, content, whole=True)
 
 
-def test_the_tag_of_the_query_stands_in_where_the_body_has_none() -> None:
+def test_the_tag_of_the_query_is_used_if_the_body_has_none() -> None:
     without: list[object] = [{}, {"tag": ""}, {"tag": None}, None, []]
     for data in without:
         body = {"status_code": 20000, "tasks": [{"id": "t", "status_code": 20000, "data": data}]}
@@ -80,7 +80,7 @@ def test_a_tag_that_is_a_number_is_text() -> None:
     assert ("t:html", "42") == (found.key, found.tag)
 
 
-def test_statuses_are_text_whatever_type_they_come_in() -> None:
+def test_a_status_of_any_type_is_text() -> None:
     for code in (40102, "40102"):
         body = {"status_code": 20000, "tasks": [{"id": "t", "status_code": code}]}
         assert "40102" == recognise("/p", body).status
@@ -130,7 +130,7 @@ def test_tags_are_read_from_the_query_as_the_provider_encodes_them(
     assert tag == found.tag
 
 
-def test_what_was_encoded_once_is_not_decoded_twice() -> None:
+def test_a_tag_that_was_encoded_once_is_not_decoded_twice() -> None:
     for text in ("50% off", "100%", "% 41", "a b%20", "%zz", "ü%41"):
         assert text == undo_second_encoding(text)
 
@@ -139,7 +139,7 @@ def test_parameters_are_split_before_they_are_decoded() -> None:
     assert {"id": "a&b=c", "x": "", "y": "1?2", "": ""} == query_of("/p?id=a%26b%3Dc&x&y=1?2&&")
 
 
-def test_what_a_sweep_collects_has_the_key_of_the_postback_that_did_not_come() -> None:
+def test_a_collected_result_has_the_key_of_its_postback() -> None:
     postback = sample("dataforseo", "postback_regular")
     task_id = postback.expected["task_id"]
     target = f"/v3/serp/google/organic/task_get/regular/{task_id}"

@@ -70,7 +70,7 @@ def test_the_secret_is_kept_nowhere(
     assert ("x-***", "******") == tuple(delivery.headers[-1])
 
 
-def test_what_is_ours_is_not_redacted() -> None:
+def test_our_own_fields_are_not_redacted() -> None:
     ours = ("id", 1, "p", "k", "o", None, "callback-receiver")
     head = encode_head(ours, "POST", b"/p/k/callback", [], secret=b"callback")
     assert "callback-receiver" == decode(head, b"").instance

@@ -11,8 +11,8 @@ import orjson
 from receiver.archive import COMPRESSIONS
 from receiver.catalog import Catalog
 from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
-from receiver.providers.conversation import Manners
-from receiver.reconciler import Repair, Sweep, SweepRun, SweepSummary, run
+from receiver.providers.conversation import CallPolicy
+from receiver.reconciler import Repair, Sweep, SweepRun, SweepSummary, run_sweep
 from receiver.reconciler.caller import Caller
 from receiver.reconciler.sink import Sink
 from receiver.shipper import Shipper
@@ -31,11 +31,11 @@ CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
     "diffbot": {"secret_query": {"token": "token"}},
     "outscraper": {"headers": {"X-API-KEY": "key"}},
 }
-MANNERS: Mapping[str, Manners] = {
-    "dataforseo": dataforseo_api.ApiManners(),
-    "dataforapps": dataforseo_api.ApiManners(),
-    "diffbot": diffbot_api.ApiManners(),
-    "outscraper": outscraper_api.ApiManners(),
+POLICIES: Mapping[str, CallPolicy] = {
+    "dataforseo": dataforseo_api.POLICY,
+    "dataforapps": dataforseo_api.POLICY,
+    "diffbot": diffbot_api.POLICY,
+    "outscraper": outscraper_api.POLICY,
 }
 
 
@@ -69,10 +69,10 @@ class Place:
         self._catalog = root / instance / "catalog.sqlite"
         self._instance = instance
         self._simulator = simulator
-        self._session: SweepRun | None = None
+        self._run: SweepRun | None = None
 
-    def new_session(self, *, real_time: bool = False, **options: Any) -> SweepRun:
-        """Return a session whose calls wait on the simulator's clock, or in real time."""
+    def new_run(self, *, real_time: bool = False, **options: Any) -> SweepRun:
+        """Return a run whose calls wait on the simulator's clock, or in real time."""
         clocks: dict[str, Any] = {"now": self._simulator.clock.time, "sleep": self._sleep}
         return SweepRun(
             provider=self.provider,
@@ -82,7 +82,7 @@ class Place:
             caller=Caller(
                 provider=self.provider,
                 base_url=self._simulator.url,
-                manners=MANNERS[self.provider],
+                policy=POLICIES[self.provider],
                 **CREDENTIALS[self.provider],
                 body_bytes_max=options.pop("body_bytes_max", 256 << 20),
                 **({} if real_time else clocks),
@@ -107,9 +107,9 @@ class Place:
 
     def sweep(self, sweep: Sweep, **options: Any) -> SweepSummary:
         """Sweep once, and ship what was fetched."""
-        self._session = self.new_session(**options)
+        self._run = self.new_run(**options)
         try:
-            return asyncio.run(run(self._session, sweep))
+            return asyncio.run(run_sweep(sweep, self._run))
         finally:
             self.ship()
 
@@ -151,8 +151,8 @@ class Place:
 
     def repairs(self) -> list[Repair]:
         """Return what the last sweep did, in order."""
-        assert self._session is not None
-        return self._session.report.repairs
+        assert self._run is not None
+        return self._run.report.repairs
 
     def lines(self, **wanted: str) -> dict[str, dict[str, Any]]:
         """Return the archive's lines by task, each task once."""

@@ -1,22 +1,20 @@
 """Sweeps of DataForSEO and DataForApps."""
 
-import asyncio
+import gzip
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from receiver.clock import new_id, now_us
-from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SpoolUnavailable
-from receiver.reconciler import DataForSeoSweep, SweepSummary, run
+from receiver.errors import ProviderError
+from tests.reconciler.dataforseo import ORGANIC, PATH, age, ready, sweep_of
 from tests.reconciler.place import DAY, HOUR, TOKEN, Place, own_url, past, result_of
 from tests.tools.simulators.dataforseo import DataForSeo
-from tests.tools.simulators.faults import Fault
 from tests.tools.simulators.sink import Sink
 
-ORGANIC = "serp/google/organic"
 APP_INFO = "app_data/google/app_info"
 
 
@@ -25,10 +23,6 @@ def simulator() -> Iterator[DataForSeo]:
     """A provider whose clock is two hours behind, until `age` is called."""
     with DataForSeo(clock=past(2 * HOUR)) as running:
         yield running
-
-
-def age(simulator: DataForSeo, seconds: float = 2 * HOUR) -> None:
-    simulator.clock.advance(seconds)
 
 
 @pytest.fixture
@@ -40,18 +34,6 @@ def place(tmp_path: Path, simulator: DataForSeo) -> Place:
 def door() -> Iterator[Sink]:
     with Sink() as running:
         yield running
-
-
-def sweep_of(provider: str = "dataforseo", **options: Any) -> DataForSeoSweep:
-    return DataForSeoSweep(
-        **{
-            "families": ["serp", "app_data"],
-            "tags": "*",
-            "own_urls": [own_url(provider, "postback"), own_url(provider, "pingback")],
-            "grace_seconds": 600.0,
-            **options,
-        }
-    )
 
 
 def posted(door: Sink, provider: str = "dataforseo", kind: str = "postback") -> dict[str, str]:
@@ -143,7 +125,7 @@ def test_the_report_has_a_line_for_each_task_and_a_summary_and_no_token(
 
 
 @pytest.mark.parametrize("datatype", ["regular", "advanced", "html"])
-def test_what_the_postback_was_to_carry_is_fetched(
+def test_the_datatype_of_the_postback_is_fetched(
     place: Place, simulator: DataForSeo, door: Sink, datatype: str
 ) -> None:
     door.status = 500
@@ -156,7 +138,9 @@ def test_what_the_postback_was_to_carry_is_fetched(
     assert simulator.result(task_id, datatype) == result_of(line)
 
 
-def test_where_the_wanted_datatype_has_expired_another_is_kept(tmp_path: Path, door: Sink) -> None:
+def test_another_datatype_is_fetched_if_that_of_the_postback_has_expired(
+    tmp_path: Path, door: Sink
+) -> None:
     door.status = 500
     with DataForSeo(clock=past(8 * DAY)) as simulator:
         simulator.settings.ready_seconds = 30 * DAY
@@ -213,7 +197,7 @@ def test_young_tasks_are_left_for_a_while(place: Place, simulator: DataForSeo) -
 
 
 @pytest.mark.parametrize("state", ["webhook_delay", "send_delay"])
-def test_more_is_young_while_the_provider_says_that_webhooks_are_late(
+def test_tasks_get_more_time_while_the_provider_reports_late_webhooks(
     place: Place, simulator: DataForSeo, state: str
 ) -> None:
     simulator.add_ready(ORGANIC, 2)
@@ -227,7 +211,7 @@ def test_more_is_young_while_the_provider_says_that_webhooks_are_late(
 
 @pytest.mark.parametrize("where", ["archive", "spool"])
 @pytest.mark.parametrize("kind", ["postback", "result"])
-def test_what_is_held_already_is_not_fetched_again(
+def test_a_result_that_is_held_is_not_fetched_again(
     place: Place, simulator: DataForSeo, where: str, kind: str
 ) -> None:
     held = simulator.add_ready(ORGANIC, 3)
@@ -236,7 +220,7 @@ def test_what_is_held_already_is_not_fetched_again(
     if kind == "postback":
         place.arrived("postback", held, bodies={task: postback(task) for task in held})
     else:
-        sink = place.new_session().sink
+        sink = place.new_run().sink
         for task_id in held:
             sink.put(
                 provider="dataforseo",
@@ -260,7 +244,7 @@ def postback(task_id: str) -> bytes:
 
 
 @pytest.mark.parametrize("where", ["archive", "spool"])
-def test_what_a_pingback_told_of_is_collected_and_no_repair(
+def test_a_task_with_a_pingback_is_collected_not_repaired(
     place: Place, simulator: DataForSeo, where: str
 ) -> None:
     pinged = simulator.add_ready(ORGANIC, 3)
@@ -293,79 +277,7 @@ def test_a_dry_run_says_what_it_would_fetch_and_touches_nothing(
 # What goes wrong.
 
 
-def test_a_task_that_fails_stops_no_other_and_is_tried_again(
-    place: Place, simulator: DataForSeo
-) -> None:
-    ids = simulator.add_ready(ORGANIC, 10)
-    age(simulator)
-    # Carried out, so they have left the list, and only half of the answer came.
-    simulator.fail(Fault.HALF_JSON, family="task_get", times=3)
-    summary = place.sweep(sweep_of())
-    assert ({"repaired": 7, "failed": 3}, True) == (summary.outcomes, summary.failed)
-    assert [] == simulator.uncollected()
-    assert {"repaired": 3} == place.sweep(sweep_of()).outcomes
-    assert set(ids) == set(place.lines())
-
-
-def test_a_provider_that_fails_on_and_on_is_left_alone_and_nothing_is_lost(
-    place: Place, simulator: DataForSeo
-) -> None:
-    ids = simulator.add_ready(ORGANIC, 200)
-    age(simulator)
-    simulator.fail(Fault.HALF_JSON, family="task_get")
-    with pytest.raises(ProviderError, match="tasks failed in a row"):
-        place.sweep(sweep_of(families=["serp"]))
-    assert simulator.ledger.count("task_get") < 60
-    (report,) = place.reports()
-    assert 1 <= len(report[-1]["alarms"])
-    simulator.recover()
-    place.sweep(sweep_of(families=["serp"]))
-    assert set(ids) == set(place.lines())
-
-
-def test_tasks_that_fail_in_every_sweep_stop_no_new_ones(
-    place: Place, simulator: DataForSeo
-) -> None:
-    failing = simulator.add_ready(ORGANIC, 60)
-    age(simulator)
-    sweep = sweep_of(families=["serp"])
-    for task_id in failing:
-        simulator.task(task_id).ours = False  # answered with 40001, every time
-    with pytest.raises(ProviderError, match="tasks failed in a row"):
-        place.sweep(sweep)
-    tried = {repair.task_id for repair in place.repairs()}
-    new = simulator.add_ready(ORGANIC, 5)
-    for task_id in new:
-        simulator.task(task_id).posted_at -= HOUR
-    summary = place.sweep(sweep)
-    assert any("tasks of earlier sweeps" in alarm for alarm in summary.alarms)
-    assert set(new) == set(place.lines())
-    # What had failed was behind what had not been reached.
-    assert not tried & {repair.task_id for repair in place.repairs()[:10]}
-    for task_id in failing:
-        simulator.task(task_id).ours = True
-    place.sweep(sweep)
-    assert set(failing + new) == set(place.lines())
-
-
-def test_a_result_that_is_too_large_is_not_fetched_again_and_told_every_time(
-    place: Place, simulator: DataForSeo
-) -> None:
-    simulator.add_ready(ORGANIC, 1)
-    age(simulator)
-    sweep = sweep_of()
-    simulator.fail(Fault.ENDLESS, family="task_get", times=1)
-    assert {"failed": 1} == place.sweep(sweep, body_bytes_max=1 << 20).outcomes
-    calls = simulator.ledger.count("task_get")
-    assert {"failed": 1} == place.sweep(sweep, body_bytes_max=1 << 20).outcomes
-    (repair,) = place.repairs()
-    assert "RECEIVER_RESULT_BYTES_MAX" in str(repair.detail)
-    assert calls == simulator.ledger.count("task_get")
-    # A new process, perhaps with a larger limit, tries again.
-    assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
-
-
-def test_what_is_not_finished_is_looked_at_again(place: Place, simulator: DataForSeo) -> None:
+def test_a_task_that_is_not_finished_is_tried_again(place: Place, simulator: DataForSeo) -> None:
     ids = simulator.add_ready(ORGANIC, 3)
     age(simulator)
     done_at = simulator.task(ids[0]).done_at
@@ -376,18 +288,7 @@ def test_what_is_not_finished_is_looked_at_again(place: Place, simulator: DataFo
     assert set(ids) == set(place.lines())
 
 
-def test_a_path_that_is_invalid_for_a_moment_is_tried_again(
-    place: Place, simulator: DataForSeo
-) -> None:
-    ids = simulator.add_ready(ORGANIC, 3)
-    age(simulator)
-    simulator.settings.invalid_path_times = 1
-    assert {"pending": 3} == place.sweep(sweep_of()).outcomes
-    assert {"repaired": 3} == place.sweep(sweep_of()).outcomes
-    assert set(ids) == set(place.lines())
-
-
-def test_what_has_expired_is_reported_as_lost_once(tmp_path: Path) -> None:
+def test_an_expired_result_is_reported_as_lost_once(tmp_path: Path) -> None:
     with DataForSeo(clock=past(31 * DAY)) as simulator:
         simulator.settings.ready_seconds = 60 * DAY
         place = Place(tmp_path, "dataforseo", simulator)
@@ -406,7 +307,7 @@ def test_what_has_expired_is_reported_as_lost_once(tmp_path: Path) -> None:
         assert [] == place.unfinished()
 
 
-def test_what_will_be_lost_soon_goes_first(place: Place, simulator: DataForSeo) -> None:
+def test_the_oldest_tasks_go_first(place: Place, simulator: DataForSeo) -> None:
     newer = simulator.add_ready(ORGANIC, 3)
     for task_id in newer:
         simulator.task(task_id).posted_at += HOUR
@@ -426,7 +327,9 @@ def test_a_sweep_is_bounded_and_the_next_goes_on(place: Place, simulator: DataFo
     assert 1100 == len(place.lines())
 
 
-def test_a_family_that_is_refused_stops_no_other(place: Place, simulator: DataForSeo) -> None:
+def test_a_family_that_is_refused_does_not_stop_the_others(
+    place: Place, simulator: DataForSeo
+) -> None:
     simulator.add_ready(ORGANIC, 2)
     age(simulator)
     summary = place.sweep(sweep_of(families=["no_such_api", "serp"]))
@@ -458,7 +361,7 @@ def test_errors_of_a_day_are_read_where_a_week_is_refused(tmp_path: Path, door: 
 # Lists of errors.
 
 
-def test_what_only_the_errors_know_is_asked_for_again_once(
+def test_a_failed_delivery_that_no_list_has_is_requested_again_once(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -476,7 +379,7 @@ def test_what_only_the_errors_know_is_asked_for_again_once(
     assert set(ids) == {one.task.id for one in simulator.deliveries() if one.resent}
 
 
-def test_what_was_asked_for_again_and_came_is_not_missing(
+def test_a_failed_delivery_that_came_later_is_not_requested_again(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -516,7 +419,7 @@ def test_a_failed_pingback_whose_result_is_held_is_not_missing(
     assert 0 == simulator.ledger.count("webhook_resend")
 
 
-def test_errors_about_urls_of_others_are_theirs(
+def test_failed_deliveries_to_other_urls_are_ignored(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -527,7 +430,7 @@ def test_errors_about_urls_of_others_are_theirs(
     assert {} == place.sweep(sweep_of()).outcomes
 
 
-def test_what_has_expired_and_only_the_errors_know_is_lost_once(
+def test_an_expired_result_that_no_list_has_is_lost_once(
     place: Place, simulator: DataForSeo, door: Sink
 ) -> None:
     simulator.settings.failed_postbacks_listed = False
@@ -544,12 +447,12 @@ def test_what_has_expired_and_only_the_errors_know_is_lost_once(
 # Full lists.
 
 
-def test_a_list_full_of_others_work_is_an_alarm(place: Place, simulator: DataForSeo) -> None:
+def test_a_list_full_of_foreign_tasks_is_an_alarm(place: Place, simulator: DataForSeo) -> None:
     simulator.add_ready(ORGANIC, 1000, tag="theirs")
     (hidden,) = simulator.add_ready(ORGANIC, 1, tag="ours")
     age(simulator)
     summary = place.sweep(sweep_of(tags="ours"))
-    assert (("serp: the list is full and none of it is ours",), True) == (
+    assert (("serp: the list is full and none of its tasks is ours",), True) == (
         summary.alarms,
         summary.failed,
     )
@@ -557,14 +460,14 @@ def test_a_list_full_of_others_work_is_an_alarm(place: Place, simulator: DataFor
     assert 0 == simulator.ledger.count("task_get")
 
 
-def test_a_list_full_of_young_tasks_is_none(place: Place, simulator: DataForSeo) -> None:
+def test_a_list_full_of_young_tasks_is_not_an_alarm(place: Place, simulator: DataForSeo) -> None:
     age(simulator)
     simulator.add_ready(ORGANIC, 1000)
     summary = place.sweep(sweep_of())
     assert (1000, ()) == (summary.young, summary.alarms)
 
 
-def test_a_list_full_of_what_is_held_is_cleared_for_what_stands_behind(
+def test_a_list_full_of_held_tasks_is_cleared_for_those_behind_them(
     place: Place, simulator: DataForSeo
 ) -> None:
     held = simulator.add_ready(ORGANIC, 1000)
@@ -592,7 +495,7 @@ def test_no_limit_is_exceeded_and_nothing_is_left_behind(
     age(simulator)
     simulator.latency_seconds = 0.002
     began = simulator.clock.time()
-    summary = place.sweep(sweep_of())
+    summary = place.sweep(sweep_of(families=["serp", "app_data"]))
     minutes = (simulator.clock.time() - began) / 60
     print(f"{len(ids)} tasks in {minutes:.1f} simulated minutes")
     assert {"repaired": len(ids)} == summary.outcomes
@@ -608,130 +511,94 @@ def test_no_limit_is_exceeded_and_nothing_is_left_behind(
     assert set(ids) == set(place.lines())
 
 
-# Leases, spools and crashes.
+# What came, and is not as it should be.
 
 
-def both_sweep(places: list[Place], simulator: DataForSeo) -> list[SweepSummary | BaseException]:
-    async def together() -> list[SweepSummary | BaseException]:
-        sweeps = [asyncio.create_task(run(place.new_session(), sweep_of())) for place in places]
-        # Neither has finished before the other has begun.
-        simulator.latency_seconds = 0.5
-        await asyncio.wait(sweeps, return_when=asyncio.FIRST_COMPLETED)
-        simulator.latency_seconds = 0.0
-        return await asyncio.gather(*sweeps, return_exceptions=True)
-
-    return asyncio.run(together())
-
-
-def test_of_two_instances_one_sweeps(tmp_path: Path, simulator: DataForSeo) -> None:
-    places = [Place(tmp_path, "dataforseo", simulator, instance=name) for name in ("a", "b")]
-    ids = simulator.add_ready(ORGANIC, 300)
-    age(simulator)
-    ended = both_sweep(places, simulator)
-    assert 1 == sum(isinstance(one, LeaseHeld) for one in ended)
-    (summary,) = (one for one in ended if isinstance(one, SweepSummary))
-    assert {"repaired": 300} == summary.outcomes
-    assert 300 == simulator.ledger.count("task_get")
-    for place in places:
-        place.ship()
-    assert set(ids) == set(places[0].lines())
-
-
-def test_a_sweep_whose_lease_is_taken_stops_and_the_other_finishes(
-    tmp_path: Path, simulator: DataForSeo
+@pytest.mark.parametrize(
+    ("body", "invalid"),
+    [
+        (b"\x1f\x8b\x08\x00cut", "not_gzip"),
+        (b"", "empty"),
+        (b'{"tasks": [{"id"', "not_json"),
+        (b"[]", "unknown_kind"),
+        (b'{"status_code": 50000, "tasks": null}', "no_task"),
+    ],
+)
+def test_a_postback_without_a_result_does_not_count_as_held(
+    place: Place, simulator: DataForSeo, body: bytes, invalid: str
 ) -> None:
-    here, there = (Place(tmp_path, "dataforseo", simulator, instance=n) for n in ("a", "b"))
-    ids = simulator.add_ready(ORGANIC, 300)
-    age(simulator)
-    taken = {"owner": "b/1", "generation": 9, "expires_at_us": 0}
-
-    def progress(*, done: int, total: int) -> None:
-        if done == 20:
-            # From here on it takes far longer than until the lease is to be renewed.
-            simulator.latency_seconds = 1.0
-            here.store.put("leases/sweep-dataforseo.json", orjson.dumps(taken))
-
-    with pytest.raises(LeaseLost):
-        here.sweep(sweep_of(), lease_seconds=4.0, progress=progress)
-    simulator.latency_seconds = 0.0
-    done = set(here.lines())
-    assert 20 <= len(done) < 300
-    (report,) = here.reports()
-    assert "leases/sweep-dataforseo.json" in report[-1]["alarms"][0]
-    summary = there.sweep(sweep_of())
-    assert 10 == summary.generation
-    assert set(ids) == set(there.lines())
-
-
-def test_a_lease_is_kept_while_one_call_waits_for_long(place: Place, simulator: DataForSeo) -> None:
-    simulator.add_ready(ORGANIC, 5)
-    age(simulator)
-    simulator.fail(Fault.SLOW, family="tasks_ready", times=1, seconds=7.0)
-    assert {"repaired": 5} == place.sweep(sweep_of(), lease_seconds=6.0).outcomes
-
-
-def test_nothing_is_collected_that_could_not_be_kept(place: Place, simulator: DataForSeo) -> None:
-    ids = simulator.add_ready(ORGANIC, 5)
-    age(simulator)
-    place.arrived("pingback", ["x" * 1000])
-    with pytest.raises(SpoolUnavailable, match="RECEIVER_SPOOL_BYTES_MAX"):
-        place.sweep(sweep_of(), spool_bytes_max=500)
-    assert ids == simulator.uncollected()
-    assert {"repaired": 5} == place.sweep(sweep_of()).outcomes
-
-
-def test_a_list_of_what_is_unfinished_that_cannot_be_read_is_an_alarm_and_stays(
-    place: Place, simulator: DataForSeo
-) -> None:
-    simulator.add_ready(ORGANIC, 2)
-    age(simulator)
-    key = f"sweeps/unfinished/dataforseo/{new_id()}-0.json"
-    place.store.put(key, b'{"tasks": [{"task')
-    summary = place.sweep(sweep_of())
-    assert ({"repaired": 2}, (f"{key} cannot be read, and is left as it is",)) == (
-        summary.outcomes,
-        summary.alarms,
-    )
-    assert key in place.archive.keys()
-
-
-def test_a_list_of_what_is_unfinished_by_another_version_is_read(
-    place: Place, simulator: DataForSeo
-) -> None:
-    (task_id,) = simulator.add_ready(ORGANIC, 1, listed=False)
-    path = f"/v3/{ORGANIC}/task_get/advanced/{task_id}"
-    task = {"task_id": task_id, "path": path, "unheard_of": 7}
-    key = f"sweeps/unfinished/dataforseo/{new_id()}-0.json"
-    place.store.put(key, orjson.dumps({"tasks": [task], "version": 9}))
+    (task_id,) = ready(simulator, 1)
+    place.arrived("postback", [task_id], bodies={task_id: body})
+    place.ship()
+    assert invalid == place.lines(kind="postback")[task_id]["invalid"]
     assert {"repaired": 1} == place.sweep(sweep_of()).outcomes
-    place.sweep(sweep_of())
-    assert [] == place.unfinished()
+    assert [task_id] == list(place.lines(kind="result"))
 
 
-def test_a_list_of_what_is_unfinished_is_told_as_lost_after_a_month(
+def test_a_postback_that_inflates_too_far_counts_as_held(
     place: Place, simulator: DataForSeo
 ) -> None:
-    path = f"/v3/{ORGANIC}/task_get/advanced/7"
-    key = f"sweeps/unfinished/dataforseo/{new_id(now_us() - int(32 * DAY * 1e6))}-0.json"
-    place.store.put(key, orjson.dumps({"tasks": [{"task_id": "7", "path": path}]}))
-    assert {"lost": 1} == place.sweep(sweep_of()).outcomes
-    assert 0 == simulator.ledger.count("task_get")
-    assert [] == place.unfinished()
+    (task_id,) = ready(simulator, 1)
+    place.arrived("postback", [task_id], bodies={task_id: bomb()})
+    place.ship()
+    assert "inflates_too_far" == place.lines()[task_id]["invalid"]
+    summary = place.sweep(sweep_of())
+    assert (1, {}) == (summary.held, summary.outcomes)
 
 
-def test_what_was_collected_and_never_kept_is_fetched_by_another_instance(
-    tmp_path: Path, simulator: DataForSeo
+def bomb() -> bytes:
+    """Return gzip of more than an archive inflates."""
+    return gzip.compress(b" " * (65 << 20), compresslevel=1)
+
+
+def test_a_postback_without_a_result_is_requested_again(
+    place: Place, simulator: DataForSeo
 ) -> None:
-    here, there = (Place(tmp_path, "dataforseo", simulator, instance=n) for n in ("a", "b"))
-    ids = simulator.add_ready(ORGANIC, 50)
-    age(simulator)
-    here.sweep(sweep_of())
-    # This machine and its disk are gone before anything was shipped.
-    for key in here.archive.keys():
-        if key.startswith(("callbacks/", "index/")):
-            here.store.delete(key)
-    assert [] == simulator.uncollected()
-    assert {"repaired": 50} == there.sweep(sweep_of()).outcomes
-    assert set(ids) == set(there.lines())
-    there.sweep(sweep_of())
-    assert [] == there.unfinished()
+    simulator.settings.failed_postbacks_listed = False
+    with Sink() as door:
+        door.status = 503
+        url = f"{door.url}{own_url('dataforseo', 'postback')}?id=$id"
+        task = {"keyword": "hose", "postback_url": url, "postback_data": "advanced"}
+        (task_id,) = simulator.post(ORGANIC, task)
+        simulator.finish([task_id])
+        simulator.wait_idle()
+        simulator.clock.advance(2 * HOUR)
+        place.arrived("postback", [task_id])
+        place.ship()
+        assert {"resent": 1} == place.sweep(sweep_of()).outcomes
+        simulator.wait_idle()
+
+
+def test_a_fetched_result_counts_as_held_whatever_it_is(
+    place: Place, simulator: DataForSeo
+) -> None:
+    (task_id,) = ready(simulator, 1)
+    sink = place.new_run().sink
+    sink.put(provider="dataforseo", kind="result", target=PATH + task_id, headers=[], body=b"<a>")
+    sink.close()
+    place.ship()
+    assert "not_json" == place.lines()[task_id]["invalid"]
+    summary = place.sweep(sweep_of())
+    assert (1, {}) == (summary.held, summary.outcomes)
+
+
+def test_rows_of_an_unknown_form_are_an_alarm(place: Place, simulator: DataForSeo) -> None:
+    ready(simulator, 2, tag="ours")
+    ready(simulator, 3, tag="theirs")
+    simulator.settings.forge_endpoint = lambda path: f"https://elsewhere.example{path}"
+    summary = place.sweep(sweep_of(tags="ours"))
+    assert ("serp: 2 rows of tasks_ready were not understood",) == summary.alarms
+    assert summary.failed
+    assert {} == summary.outcomes
+    # Written in another way, they are.
+    simulator.settings.forge_endpoint = lambda path: f"https://api.dataforseo.com{path}/"
+    summary = place.sweep(sweep_of(tags="ours"))
+    assert ((), {"repaired": 2}) == (summary.alarms, summary.outcomes)
+
+
+def test_requests_to_resend_are_remembered_for_an_hour(place: Place, simulator: DataForSeo) -> None:
+    sweep = sweep_of()
+    for name, minutes in (("old", 61), ("new", 59)):
+        sweep.resent[name] = datetime.now(UTC) - timedelta(minutes=minutes)
+    place.sweep(sweep)
+    assert ["new"] == list(sweep.resent)

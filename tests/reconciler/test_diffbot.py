@@ -95,7 +95,7 @@ def test_a_notification_that_came_is_not_written_again(
     assert (1, {}) == (summary.held, summary.outcomes)
 
 
-def test_what_was_never_sent_is_told_apart_from_what_was_not_received(
+def test_the_report_says_whether_a_notification_was_sent(
     place: Place, simulator: Diffbot, door: Sink
 ) -> None:
     simulator.create("shop", seeds="https://example.org", notifyWebhook=webhook(door))
@@ -121,7 +121,7 @@ def test_each_round_of_a_job_has_a_notification(
     assert 2 == len(keys)
 
 
-def test_a_job_that_was_made_again_under_its_name_has_another_notification(
+def test_a_new_job_of_the_same_name_has_another_notification(
     place: Place, simulator: Diffbot, door: Sink
 ) -> None:
     complete(simulator, door, "shop")
@@ -186,7 +186,7 @@ def test_bulk_jobs_are_in_the_same_list(place: Place, simulator: Diffbot, door: 
         {"objectsFound": orjson.Fragment(b"1" * 30)},
     ],
 )
-def test_a_job_that_is_not_as_documented_is_told_and_hides_no_other(
+def test_an_undocumented_job_is_an_alarm_and_does_not_hide_others(
     place: Place, simulator: Diffbot, door: Sink, strange: dict[str, Any]
 ) -> None:
     complete(simulator, door, "odd", "shop")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import pytest
 
 from receiver.errors import ProviderError
-from receiver.providers.dataforseo_api import ApiManners
+from receiver.providers.dataforseo_api import POLICY
 from receiver.reconciler import operations
 from receiver.reconciler.caller import Caller
 from tests.tools.simulators.dataforseo import DataForSeo
@@ -26,7 +26,7 @@ def caller_of(simulator: DataForSeo) -> Caller:
     return Caller(
         provider="dataforseo",
         base_url=simulator.url,
-        manners=ApiManners(),
+        policy=POLICY,
         headers={"Authorization": f"Basic {pair}"},
     )
 
@@ -39,7 +39,7 @@ def run(simulator: DataForSeo, operation: Operation, ids: Sequence[str]) -> list
     return asyncio.run(once())
 
 
-def test_two_hundred_and_fifty_webhooks_are_asked_for_in_three_calls(
+def test_two_hundred_and_fifty_webhooks_are_requested_in_three_calls(
     simulator: DataForSeo,
 ) -> None:
     ids = simulator.add_ready("serp/google/organic", 250, pingback_url="http://127.0.0.1:1/$id")
@@ -72,5 +72,5 @@ def test_a_task_is_found_by_the_lists_of_finished_tasks(simulator: DataForSeo) -
     path = f"/v3/app_data/google/app_info/task_get/advanced/{task_id}"
     assert path == asyncio.run(find(task_id))
     assert 2 == simulator.ledger.count("tasks_ready")
-    with pytest.raises(ProviderError, match="say where it belongs with --function"):
+    with pytest.raises(ProviderError, match="name its function with --function"):
         asyncio.run(find("08141207-1535-0066-0000-5b1f0c9a7e21"))

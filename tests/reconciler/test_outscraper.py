@@ -57,7 +57,7 @@ def arrived(place: Place, simulator: Outscraper, ids: list[str]) -> None:
     place.ship()
 
 
-def test_results_nobody_told_of_are_repaired(place: Place, simulator: Outscraper) -> None:
+def test_results_without_a_webhook_are_repaired(place: Place, simulator: Outscraper) -> None:
     ids = finished(simulator, 50)
     simulator.clock.advance(2 * HOUR)
     summary = place.sweep(sweep_of())
@@ -81,7 +81,7 @@ def test_twenty_calls_a_second_are_never_exceeded(place: Place, simulator: Outsc
     assert 0 == simulator.ledger.count_http(429)
 
 
-def test_results_that_a_webhook_told_of_are_collected(place: Place, simulator: Outscraper) -> None:
+def test_results_with_a_webhook_are_collected(place: Place, simulator: Outscraper) -> None:
     ids = finished(simulator, 3)
     arrived(place, simulator, ids)
     assert {"collected": 3} == place.sweep(sweep_of()).outcomes
@@ -90,7 +90,7 @@ def test_results_that_a_webhook_told_of_are_collected(place: Place, simulator: O
     assert set(ids) == set(place.lines(kind="webhook"))
 
 
-def test_what_a_webhook_told_of_is_fetched_though_no_list_has_it(
+def test_a_result_with_a_webhook_is_fetched_even_if_no_list_has_it(
     place: Place, simulator: Outscraper
 ) -> None:
     ids = finished(simulator, 3)
@@ -108,7 +108,7 @@ def test_a_result_is_fetched_while_its_four_hours_last(tmp_path: Path) -> None:
         assert request_id in place.lines()
 
 
-def test_a_request_that_is_pending_again_is_lost_and_told_once(tmp_path: Path) -> None:
+def test_a_request_that_is_pending_again_is_reported_as_lost_once(tmp_path: Path) -> None:
     with Outscraper(clock=past(5 * HOUR)) as simulator:
         place = Place(tmp_path, "outscraper", simulator)
         (lost,) = finished(simulator)
@@ -122,7 +122,7 @@ def test_a_request_that_is_pending_again_is_lost_and_told_once(tmp_path: Path) -
         assert [] == place.unfinished()
 
 
-def test_what_was_told_of_and_is_pending_may_still_come(
+def test_a_request_with_a_webhook_that_is_pending_is_tried_again(
     place: Place, simulator: Outscraper
 ) -> None:
     request_id = simulator.submit("bars")
@@ -175,7 +175,7 @@ def test_failed_webhook_calls_are_an_alarm(place: Place, simulator: Outscraper, 
     assert alarm.endswith(": Status code: 503")
 
 
-def test_what_is_not_there_is_lost_once_and_stops_no_other(
+def test_an_unknown_request_is_lost_once_and_does_not_stop_the_others(
     place: Place, simulator: Outscraper
 ) -> None:
     (request_id,) = finished(simulator)
@@ -188,7 +188,7 @@ def test_what_is_not_there_is_lost_once_and_stops_no_other(
     assert [] == place.unfinished()
 
 
-def test_requests_that_fail_in_every_sweep_stop_no_new_ones(
+def test_requests_that_fail_in_every_sweep_do_not_hold_up_new_ones(
     place: Place, simulator: Outscraper, door: Sink
 ) -> None:
     failing = finished(simulator, 20)
@@ -217,7 +217,7 @@ def test_requests_that_fail_in_every_sweep_stop_no_new_ones(
     assert [] == place.unfinished()
 
 
-def test_a_provider_that_refuses_all_that_is_new_is_left_alone(
+def test_a_provider_that_refuses_every_new_request_is_left_alone(
     place: Place, simulator: Outscraper, door: Sink
 ) -> None:
     failing = [simulator.submit("bars", webhook=webhook(door)), *finished(simulator, 60)]

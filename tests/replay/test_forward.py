@@ -1,4 +1,4 @@
-"""Forwarding: all that arrives, once it is archived, whenever that is, at least once."""
+"""Forwarding: every callback is sent at least once, whenever it is archived."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from receiver import clock
 from receiver.archive.keys import index_key
 from receiver.errors import Conflict, Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
-from receiver.replay import forward
+from receiver.replay import backlog, forward
 from receiver.replay.forward import Forwarder
 from receiver.replay.request import Form
 from receiver.replay.sending import Sender
@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 
 
 class Faulty(DirectoryStore):
-    """A directory that fails when it is told."""
+    """A directory that fails on request."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -84,7 +84,7 @@ def place(tmp_path: Path, store: Faulty) -> Place:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(backlog, "LATE_SECONDS", 0.1)
     monkeypatch.setattr(forward, "SAVE_SECONDS", 0.05)
 
 
@@ -195,9 +195,7 @@ async def test_a_new_name_may_begin_earlier(place: Place, server: TargetServer) 
     assert [taken[0][1], taken[1][0]] == [received.id for received in server.received]
 
 
-async def test_a_name_that_worked_before_goes_on_where_it_stopped(
-    place: Place, server: TargetServer
-) -> None:
+async def test_a_known_name_goes_on_where_it_stopped(place: Place, server: TargetServer) -> None:
     since_us = clock.now_us() - HOUR_US
     place.take(*(Delivery(at_us=since_us + n) for n in range(10)))
     async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
@@ -223,7 +221,7 @@ async def test_each_name_has_a_position_of_its_own(place: Place, server: TargetS
 # In which order.
 
 
-async def test_segments_that_are_there_are_forwarded_by_arrival(
+async def test_segments_already_archived_are_forwarded_by_arrival(
     place: Place, server: TargetServer
 ) -> None:
     at_us = clock.now_us() - HOUR_US
@@ -239,9 +237,7 @@ async def test_segments_that_are_there_are_forwarded_by_arrival(
 
 
 @pytest.mark.parametrize("hours", [0, 1, 3, 30, 24 * LATE_DAYS - 1])
-async def test_a_segment_that_comes_late_is_forwarded(
-    place: Place, server: TargetServer, hours: int
-) -> None:
+async def test_a_late_segment_is_forwarded(place: Place, server: TargetServer, hours: int) -> None:
     async with forwarding(place, server.url, since_us=clock.now_us() - 30 * DAY_US) as (
         forwarder,
         task,
@@ -252,7 +248,7 @@ async def test_a_segment_that_comes_late_is_forwarded(
     assert {late[0]: 1} == server.attempts()
 
 
-async def test_what_came_before_its_time_does_not_go_with_a_late_segment(
+async def test_callbacks_of_a_segment_before_the_beginning_are_left_out(
     place: Place, server: TargetServer
 ) -> None:
     async with forwarding(place, server.url) as (forwarder, task):
@@ -265,7 +261,7 @@ async def test_what_came_before_its_time_does_not_go_with_a_late_segment(
     assert before not in server.attempts()
 
 
-async def test_numbers_of_a_process_may_come_in_any_order(
+async def test_segments_of_a_process_may_come_in_any_order(
     place: Place, server: TargetServer
 ) -> None:
     process, taken = clock.new_id(), []
@@ -315,7 +311,7 @@ async def test_the_lag_is_the_age_of_the_oldest_that_is_not_settled(
     assert 0.0 == forwarder.lag_seconds
 
 
-async def test_what_is_refused_while_others_are_confirmed_is_given_up_and_listed(
+async def test_a_callback_refused_while_others_are_confirmed_is_given_up_and_listed(
     place: Place, server: TargetServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = b'{"status_code":20000,"tasks":[{"id":"bad","data":{"tag":"t"},"status_code":20000}]}'
@@ -346,7 +342,7 @@ async def test_what_is_refused_while_others_are_confirmed_is_given_up_and_listed
     assert listed.key.partition("/date=")[2].partition("/")[0] in days
 
 
-async def test_what_the_archive_does_not_give_back_is_listed_and_holds_up_nothing(
+async def test_a_callback_that_cannot_be_read_is_listed_and_holds_up_nothing(
     place: Place, server: TargetServer
 ) -> None:
     since_us = clock.now_us() - HOUR_US
@@ -381,7 +377,7 @@ async def test_a_segment_without_callbacks_is_done_at_once(
     assert [[0, 0]] == position(place)["processes"][process]["done"]
 
 
-async def test_a_damaged_index_object_is_told_and_forwarded_once_it_is_mended(
+async def test_a_damaged_index_object_is_logged_and_forwarded_once_repaired(
     place: Place, server: TargetServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = clock.new_id()
@@ -400,7 +396,7 @@ async def test_a_damaged_index_object_is_told_and_forwarded_once_it_is_mended(
     assert dict.fromkeys(good + damaged, 1) == server.attempts()
 
 
-async def test_an_index_object_that_is_removed_in_between_is_nothing(
+async def test_an_index_object_that_is_removed_in_between_is_skipped(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
     process, removed = clock.new_id(), 0
@@ -422,7 +418,7 @@ async def test_an_index_object_that_is_removed_in_between_is_nothing(
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "not-a-segment.jsonl.gz", "x.jsonl.gz"])
-async def test_what_is_no_index_object_is_left_alone(
+async def test_other_objects_in_the_index_are_ignored(
     place: Place, server: TargetServer, name: str
 ) -> None:
     day, hour = clock.partition(clock.now_us())
@@ -435,7 +431,7 @@ async def test_what_is_no_index_object_is_left_alone(
 # The lease and the position.
 
 
-async def test_of_two_one_forwards(place: Place, server: TargetServer) -> None:
+async def test_only_the_holder_of_the_lease_forwards(place: Place, server: TargetServer) -> None:
     async with forwarding(place, server.url) as (forwarder, task):
         await begun(place, task)
         with pytest.raises(LeaseHeld, match="a/1 holds"):
@@ -446,7 +442,7 @@ async def test_of_two_one_forwards(place: Place, server: TargetServer) -> None:
     assert dict.fromkeys(taken, 1) == server.attempts()
 
 
-async def test_one_that_ends_gives_its_lease_up(place: Place, server: TargetServer) -> None:
+async def test_a_forwarder_that_ends_releases_its_lease(place: Place, server: TargetServer) -> None:
     generations = []
     for owner in ("a/1", "b/1"):
         async with forwarding(place, server.url, owner=owner) as (forwarder, _):
@@ -456,7 +452,7 @@ async def test_one_that_ends_gives_its_lease_up(place: Place, server: TargetServ
     assert [1, 2] == generations
 
 
-async def test_one_that_lost_its_lease_stops_and_writes_nothing_more(
+async def test_a_forwarder_that_lost_its_lease_stops_and_writes_nothing(
     place: Place, server: TargetServer
 ) -> None:
     server.refuse()
@@ -478,7 +474,7 @@ async def test_one_that_lost_its_lease_stops_and_writes_nothing_more(
     }
 
 
-async def test_a_position_that_somebody_else_wrote_is_not_written_over(
+async def test_a_position_that_another_instance_wrote_is_not_overwritten(
     place: Place, server: TargetServer
 ) -> None:
     theirs = b'{"since_us": 1, "from_day": "2026-11-21", "generation": 9}'
@@ -492,7 +488,7 @@ async def test_a_position_that_somebody_else_wrote_is_not_written_over(
 
 
 @pytest.mark.parametrize("answer", [Conflict("not as expected"), StoreError("no answer")])
-async def test_a_position_that_was_written_though_the_store_says_otherwise_is_ours(
+async def test_a_write_of_the_position_whose_reply_is_lost_counts(
     place: Place, store: Faulty, server: TargetServer, answer: Exception
 ) -> None:
     process, taken = clock.new_id(), []
@@ -521,9 +517,7 @@ async def test_a_position_that_was_written_though_the_store_says_otherwise_is_ou
     assert dict.fromkeys(taken, 1) == server.attempts()
 
 
-async def test_a_damaged_position_is_told_and_nothing_sent(
-    place: Place, server: TargetServer
-) -> None:
+async def test_with_a_damaged_position_nothing_is_sent(place: Place, server: TargetServer) -> None:
     place.store.put(POSITION, b"{")
     place.take(now())
     with pytest.raises(Damaged, match="position"):
@@ -538,7 +532,7 @@ async def test_a_damaged_position_is_told_and_nothing_sent(
 # The store.
 
 
-async def test_a_store_that_fails_ends_a_pass_and_the_next_one_goes_on(
+async def test_a_failing_store_ends_a_forwarder_and_the_next_goes_on(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
     since_us = clock.now_us() - HOUR_US
@@ -579,7 +573,7 @@ async def test_a_position_that_cannot_be_written_is_written_later(
         await until(lambda: process in position(place)["processes"])
 
 
-async def test_what_failed_is_listed_later_if_it_cannot_be_now(
+async def test_failures_are_listed_later_if_they_cannot_be_written(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
     refused = 0
@@ -608,7 +602,9 @@ async def test_what_failed_is_listed_later_if_it_cannot_be_now(
 # What lies long ago.
 
 
-async def test_a_new_name_may_begin_before_what_is_late(place: Place, server: TargetServer) -> None:
+async def test_a_new_name_may_begin_earlier_than_late_segments_count(
+    place: Place, server: TargetServer
+) -> None:
     since_us = clock.now_us() - 30 * DAY_US
     taken = [place.take(Delivery(at_us=since_us + n * DAY_US))[0] for n in range(0, 30, 3)]
     async with forwarding(place, server.url, since_us=since_us) as (forwarder, _):
@@ -616,7 +612,7 @@ async def test_a_new_name_may_begin_before_what_is_late(place: Place, server: Ta
     assert taken == [received.id for received in server.received]
 
 
-async def test_what_came_while_nobody_forwarded_is_forwarded_however_long_that_was(
+async def test_callbacks_of_any_time_without_a_forwarder_are_forwarded(
     place: Place, server: TargetServer
 ) -> None:
     began_us = clock.now_us() - 3 * LATE_DAYS * DAY_US
@@ -629,7 +625,7 @@ async def test_what_came_while_nobody_forwarded_is_forwarded_however_long_that_w
     assert dict.fromkeys(taken, 1) == server.attempts()
 
 
-async def test_what_is_not_confirmed_is_not_left_behind(
+async def test_a_day_with_unconfirmed_callbacks_is_not_left_behind(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
     server.refuse()
@@ -655,7 +651,9 @@ def _day(at_us: int) -> str:
     return clock.partition(at_us)[0]
 
 
-async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetServer) -> None:
+async def test_old_processes_are_dropped_from_the_position(
+    place: Place, server: TargetServer
+) -> None:
     old, new = clock.new_id(), clock.new_id()
     began_us = clock.now_us() - 20 * DAY_US
     place.take(Delivery(at_us=began_us), process=old)
@@ -667,7 +665,7 @@ async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetS
     assert 2 + LATE_DAYS == len(server.received)
 
 
-async def test_later_than_allowed_is_too_late(
+async def test_a_segment_that_is_too_late_is_not_forwarded(
     place: Place, store: Faulty, server: TargetServer
 ) -> None:
     today = datetime.now(UTC).replace(hour=12)
@@ -688,7 +686,7 @@ async def test_later_than_allowed_is_too_late(
 
 
 @pytest.mark.parametrize("takes_callbacks", [False, True], ids=["forwards", "takes them too"])
-async def test_a_clock_that_was_ahead_leaves_nothing_behind(
+async def test_a_clock_that_was_ahead_leaves_no_day_behind(
     place: Place, server: TargetServer, takes_callbacks: bool
 ) -> None:
     """Nothing is sent again, and what comes late is still forwarded."""

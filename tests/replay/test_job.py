@@ -1,4 +1,4 @@
-"""The job file: outlives its process, belongs to one at a time, and says what is wrong with it."""
+"""The job file: survives its process, belongs to one process at a time, and names its faults."""
 
 import os
 import random
@@ -32,7 +32,7 @@ def bad(delivery_id: str, why: str = "HTTP 404 Not Found") -> Recorded:
     return Recorded(delivery_id, confirmed=False, attempts=2, why=why)
 
 
-def test_what_is_recorded_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_recorded_outcomes_are_there_when_the_job_is_opened_again(tmp_path: Path) -> None:
     ids = [clock.new_id() for _ in range(5)]
     with Job(tmp_path / "jobs", "run-42") as opened:
         assert opened.asked() is None
@@ -59,7 +59,7 @@ def test_a_later_outcome_replaces_the_earlier(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40))
-def test_what_is_unconfirmed_is_what_a_dict_says(
+def test_unconfirmed_entries_are_those_of_a_dict(
     tmp_path_factory: pytest.TempPathFactory, made: list[tuple[int, bool]]
 ) -> None:
     entries = [entry_of() for _ in range(10)]
@@ -76,7 +76,7 @@ def test_what_is_unconfirmed_is_what_a_dict_says(
         assert len(model) - sum(model.values()) == opened.counts().failed
 
 
-def test_what_is_confirmed_meanwhile_is_left_out_by_another_thread(tmp_path: Path) -> None:
+def test_an_entry_that_is_confirmed_meanwhile_is_left_out_by_another_thread(tmp_path: Path) -> None:
     entries = [entry_of() for _ in range(3)]
     left: list[str] = []
     turn = [threading.Event() for _ in range(2)]
@@ -116,7 +116,7 @@ def started(directory: Path, script: str = _RECORD) -> "subprocess.Popen[bytes]"
     return subprocess.Popen([sys.executable, "-c", script, str(directory)], stdout=subprocess.PIPE)
 
 
-def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
+def test_recorded_outcomes_survive_a_kill(tmp_path: Path) -> None:
     process = started(tmp_path)
     assert process.stdout is not None
     with process, process.stdout as output:
@@ -167,7 +167,7 @@ def test_a_name_is_a_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "-x", ".hidden", "x" * 101, "a b", "a\n", "ü", "a\x00"]
 )
-def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match="a name is 1 to 100"):
         Job(tmp_path, name)
     with pytest.raises(SettingsError, match="a name is 1 to 100"):
@@ -182,7 +182,7 @@ def test_names_are_those_of_the_jobs(tmp_path: Path) -> None:
     assert ["a", "a.b", "b"] == job.names(tmp_path)
 
 
-def test_a_job_that_was_never_begun_leaves_nothing_to_list(tmp_path: Path) -> None:
+def test_a_job_that_never_began_is_not_listed(tmp_path: Path) -> None:
     with Job(tmp_path, "a") as opened:
         assert ["a"] == job.names(tmp_path)
         opened.counts()
@@ -195,7 +195,7 @@ def test_a_job_that_was_never_begun_leaves_nothing_to_list(tmp_path: Path) -> No
     assert ["a"] == job.names(tmp_path)
 
 
-def test_a_job_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
+def test_looking_does_not_make_a_job(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no job a in"):
         job.look(tmp_path, "a")
     with pytest.raises(SettingsError, match="there is no job a in"):
@@ -254,7 +254,7 @@ def use(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_told_and_left_as_it_is(
+def test_a_damaged_file_is_an_error_and_left_in_place(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     path = written(tmp_path)
@@ -269,7 +269,7 @@ def test_a_damaged_file_is_told_and_left_as_it_is(
     assert path.exists()
 
 
-def test_what_was_asked_and_is_no_json_is_damage(tmp_path: Path) -> None:
+def test_a_selection_that_is_not_json_is_damage(tmp_path: Path) -> None:
     with Job(tmp_path, "a") as opened:
         opened.begin(ASKED)
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as database, database:
@@ -292,19 +292,19 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
         Job(tmp_path, "a").__enter__()
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"cannot use the job file .*; set RECEIVER_JOBS to"):
         Job(tmp_path / "file" / "jobs", "a").__enter__()
 
 
-def test_a_file_that_cannot_be_opened_is_told_with_a_mend(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").mkdir()
     with pytest.raises(SettingsError, match=r"unable to open .*; set RECEIVER_JOBS to"):
         Job(tmp_path, "a").__enter__()
 
 
-def test_a_disk_that_takes_no_more_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     with Job(tmp_path, "a") as opened:
         opened.record([good(clock.new_id())])
         opened._database.execute("PRAGMA max_page_count = 8")

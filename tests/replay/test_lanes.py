@@ -1,4 +1,4 @@
-"""Working in order: held against every schedule that random work makes."""
+"""Work in the order of keys, under the schedules of random work."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.replay.lanes import InOrder, Place
+from receiver.replay.lanes import InOrder, Slot
 
 
 class Failed(Exception):
@@ -17,7 +17,7 @@ class Failed(Exception):
 
 
 class Works:
-    """Work that takes so many turns of the loop, and what was seen of it."""
+    """Work that takes some turns of the loop each, and a record of it."""
 
     def __init__(self, *, fails: int | None = None) -> None:
         self._fails = fails
@@ -27,7 +27,7 @@ class Works:
         self.most = 0
         self.closed = False
 
-    async def work(self, item: tuple[int, str, int], place: Place) -> None:
+    async def work(self, item: tuple[int, str, int], slot: Slot) -> None:
         number, _, turns = item
         self.begun.append(number)
         self.under_way.add(number)
@@ -94,7 +94,7 @@ def numbered(made: Sequence[tuple[str | None, int]]) -> list[tuple[int, str, int
 
 @settings(deadline=None)
 @given(made=lists, concurrency=st.integers(1, 8))
-def test_all_are_done_once_by_as_many_as_allowed_and_in_order_of_their_key(
+def test_every_item_is_done_once_in_the_order_of_its_key_within_the_concurrency(
     made: list[tuple[str | None, int]], concurrency: int
 ) -> None:
     items, works = numbered(made), Works()
@@ -113,7 +113,7 @@ def test_all_are_done_once_by_as_many_as_allowed_and_in_order_of_their_key(
 
 @settings(deadline=None)
 @given(made=lists.filter(bool), concurrency=st.integers(1, 8), data=st.data())
-def test_after_a_failure_nothing_is_begun_and_what_is_under_way_ends(
+def test_after_a_failure_nothing_begins_and_work_under_way_ends(
     made: list[tuple[str | None, int]], concurrency: int, data: st.DataObject
 ) -> None:
     items = numbered(made)
@@ -131,7 +131,7 @@ def test_after_a_failure_nothing_is_begun_and_what_is_under_way_ends(
 
 @settings(deadline=None)
 @given(made=lists, concurrency=st.integers(1, 8), turns=st.integers(0, 60))
-def test_when_cancelled_nothing_is_begun_and_what_is_under_way_ends(
+def test_when_cancelled_nothing_begins_and_work_under_way_ends(
     made: list[tuple[str | None, int]], concurrency: int, turns: int
 ) -> None:
     items, works = numbered(made), Works()
@@ -154,7 +154,7 @@ def test_when_cancelled_nothing_is_begun_and_what_is_under_way_ends(
     asyncio.run(whole())
 
 
-def test_when_the_items_fail_what_is_under_way_ends_and_the_failure_is_told() -> None:
+def test_when_the_iteration_fails_work_under_way_ends_and_the_failure_is_raised() -> None:
     works = Works()
 
     async def items() -> AsyncGenerator[tuple[int, str, int]]:
@@ -170,7 +170,7 @@ def test_when_the_items_fail_what_is_under_way_ends_and_the_failure_is_told() ->
     assert [0, 1, 2] == works.begun == works.done
 
 
-def test_what_does_not_end_in_time_is_cancelled() -> None:
+def test_work_that_does_not_end_in_time_is_cancelled() -> None:
     works = Works()
 
     async def whole() -> None:
@@ -190,7 +190,7 @@ def test_what_does_not_end_in_time_is_cancelled() -> None:
     assert ([1], set()) == (works.done, works.under_way)
 
 
-def test_only_so_many_are_taken_before_they_are_begun() -> None:
+def test_the_items_that_wait_are_bounded() -> None:
     taken = 0
 
     async def items() -> AsyncGenerator[tuple[int, str, int]]:
@@ -218,7 +218,7 @@ def test_only_so_many_are_taken_before_they_are_begun() -> None:
     concurrency=st.integers(1, 8),
     size_max=st.integers(1, 40),
 )
-def test_no_more_is_held_than_allowed_or_one(
+def test_the_size_of_held_items_is_bounded_except_for_a_single_one(
     sizes: list[int], concurrency: int, size_max: int
 ) -> None:
     held: list[int] = []
@@ -231,7 +231,7 @@ def test_no_more_is_held_than_allowed_or_one(
     def size(number: int) -> int:
         return sizes[number]
 
-    async def work(number: int, place: Place) -> None:
+    async def work(number: int, slot: Slot) -> None:
         nonlocal done
         held.append(number)
         assert sum(map(size, held)) <= size_max or len(held) == 1
@@ -255,18 +255,18 @@ def test_no_more_is_held_than_allowed_or_one(
     assert len(sizes) == done
 
 
-def test_who_leaves_its_place_lets_others_go_on() -> None:
+def test_work_that_gives_up_its_slot_lets_others_go_on() -> None:
     order: list[str] = []
 
-    async def work(item: tuple[int, str, int], place: Place) -> None:
+    async def work(item: tuple[int, str, int], slot: Slot) -> None:
         number, *_ = item
         order.append(f"{number} begins")
         if number == 0:
-            place.leave()
-            place.leave()
+            slot.give_up()
+            slot.give_up()
             for _ in range(30):
                 await asyncio.sleep(0)
-            await place.take()
+            await slot.take()
         order.append(f"{number} ends")
 
     async def whole() -> None:
@@ -285,7 +285,7 @@ def test_who_leaves_its_place_lets_others_go_on() -> None:
     assert ["0 begins", *others, "0 ends"] == order
 
 
-def test_who_waits_for_its_turn_does_not_hold_up_other_keys() -> None:
+def test_items_that_wait_for_their_key_do_not_hold_up_other_keys() -> None:
     works = Works()
     slow = [(number, "slow", 50) for number in range(3)]
     run(works, [*slow, *((number, str(number), 1) for number in range(3, 9))], concurrency=2)

@@ -1,6 +1,5 @@
-"""The position, held against a plain set of segments."""
+"""The position, compared with a plain set of segments."""
 
-import random
 from datetime import date, timedelta
 
 import orjson
@@ -22,7 +21,7 @@ NUMBERS_MAX = 60
 
 
 class Model(RuleBasedStateMachine):
-    """Random segments, in any order, some of them again; written down and read in between."""
+    """Random segments in any order, some repeated; the position is stored and read in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,16 +89,7 @@ def test_numbers_of_any_size_are_kept(numbers: list[int]) -> None:
     assert set(numbers) == {n for n in near if position.has(f"{PROCESSES[0]}-{n}")}
 
 
-def test_a_long_life_is_one_run() -> None:
-    numbers = list(range(5000))
-    random.Random(3).shuffle(numbers)
-    position = Position(0)
-    for number in numbers:
-        position.add(f"{PROCESSES[0]}-{number}", FIRST_DAY)
-    assert len(position.content(generation=1, written_at="")) < 300
-
-
-def test_what_is_written_says_from_when_on_and_under_which_lease() -> None:
+def test_the_file_names_the_beginning_and_the_lease() -> None:
     position = Position(1_795_291_199_500_000)
     content = position.content(generation=7, written_at="2026-11-21T19:59:59.500000Z")
     assert {
@@ -112,7 +102,7 @@ def test_what_is_written_says_from_when_on_and_under_which_lease() -> None:
     assert 1_795_291_199_500_000 == Position.read(content).since_us
 
 
-def test_what_a_later_version_adds_is_no_damage() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     content = b'{"since_us": 5, "from_day": "2026-11-21", "more": [1]}'
     assert (5, date(2026, 11, 21)) == (
         Position.read(content).since_us,
@@ -142,7 +132,7 @@ def written(processes: str) -> bytes:
         written('{"a": {"day": "2026-11-21", "done": [[-1, 0]]}}'),
     ],
 )
-def test_damage_is_told(content: bytes) -> None:
+def test_a_damaged_position_is_an_error(content: bytes) -> None:
     Position.read(written('{"a": {"day": "2026-11-21", "done": [[0, 0]]}}'))
     with pytest.raises(Damaged, match="position of the forwarding"):
         Position.read(content)

@@ -1,4 +1,4 @@
-"""Reading what is to be sent: in its order, a window at a time, around what is damaged."""
+"""Reading in order, a window at a time, past what is damaged."""
 
 import asyncio
 import itertools
@@ -88,7 +88,7 @@ def ids(items: Iterable[Item]) -> list[str]:
 
 
 @pytest.mark.parametrize("order", ["arrival", "newest", "object"])
-def test_all_is_read_in_the_order_given(place: Place, store: Watched, order: str) -> None:
+def test_callbacks_are_read_in_the_given_order(place: Place, store: Watched, order: str) -> None:
     fill(place)
     entries = place.entries(order=order)
     assert 160 == len(entries)
@@ -99,7 +99,7 @@ def test_all_is_read_in_the_order_given(place: Place, store: Watched, order: str
         assert orjson.loads(place.line(entry))["body"].encode() == item.body
 
 
-def test_what_lies_together_is_read_together(place: Place, store: Watched) -> None:
+def test_each_object_is_read_once_for_a_window(place: Place, store: Watched) -> None:
     fill(place)
     entries = place.entries()
     assert 8 == len({entry.object for entry in entries})
@@ -174,7 +174,7 @@ def test_entries_are_iterated_and_dropped_in_one_thread(place: Place, store: Wat
     assert threading.get_ident() not in threads
 
 
-def test_nothing_to_read_is_nothing(store: Watched) -> None:
+def test_no_entries_are_no_requests(store: Watched) -> None:
     assert [] == read_all(store, [])
 
 
@@ -190,7 +190,7 @@ def of_member(entries: list[Entry], damaged: Entry) -> set[str]:
     return {e.delivery_id for e in entries if (e.object, e.member_offset) == place}
 
 
-def test_an_object_that_is_gone_takes_only_its_own_callbacks(place: Place, store: Watched) -> None:
+def test_a_missing_object_affects_only_its_own_callbacks(place: Place, store: Watched) -> None:
     fill(place, body_bytes=2000)
     entries = place.entries()
     gone = entries[7].object
@@ -203,7 +203,7 @@ def test_an_object_that_is_gone_takes_only_its_own_callbacks(place: Place, store
 
 
 @pytest.mark.parametrize("how", ["flipped", "zeros"])
-def test_a_damaged_member_takes_only_its_own_callbacks(
+def test_a_damaged_member_affects_only_its_own_callbacks(
     place: Place, store: Watched, tmp_path: Path, how: str
 ) -> None:
     fill(place)
@@ -234,7 +234,9 @@ def test_an_object_that_was_cut_short_loses_only_its_end(
     assert of_member(entries, last) == unreadable(read_all(store, entries))
 
 
-def test_a_line_that_is_not_where_the_index_says_is_alone(place: Place, store: Watched) -> None:
+def test_a_line_that_is_not_where_the_index_says_affects_no_other(
+    place: Place, store: Watched
+) -> None:
     fill(place, segments=1, each=8, body_bytes=1000)
     entries = place.entries()
     moved = replace(entries[4], line_offset=entries[4].line_offset + 3)
@@ -246,7 +248,7 @@ def test_a_line_that_is_not_where_the_index_says_is_alone(place: Place, store: W
 # The store.
 
 
-def test_a_store_that_fails_ends_it(place: Place, store: Watched) -> None:
+def test_a_failing_store_ends_the_reading(place: Place, store: Watched) -> None:
     fill(place)
     entries = place.entries()
 
@@ -291,7 +293,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_who_stops_early_waits_for_the_read_under_way_and_no_more(
+def test_stopping_early_waits_only_for_the_read_under_way(
     place: Place, store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WINDOW_CALLBACKS", 5)
@@ -313,7 +315,7 @@ def test_who_stops_early_waits_for_the_read_under_way_and_no_more(
     assert 2 == held.reads
 
 
-def test_who_is_cancelled_while_it_waits_ends_the_same_way(place: Place, store: Watched) -> None:
+def test_cancelling_waits_only_for_the_read_under_way(place: Place, store: Watched) -> None:
     fill(place, segments=1, each=8, body_bytes=1000)
     entries, held = place.entries(), Held(store, 1)
     closed = threading.Event()
@@ -340,7 +342,7 @@ def test_who_is_cancelled_while_it_waits_ends_the_same_way(place: Place, store: 
     assert closed.is_set()
 
 
-def test_while_one_read_takes_long_the_failure_of_another_stops_nobody_else(
+def test_a_failed_read_does_not_block_the_event_loop_while_another_is_slow(
     place: Place, store: Watched
 ) -> None:
     fill(place)

@@ -1,4 +1,4 @@
-"""Which callbacks a replay sends, held against plain Python over everything that is archived."""
+"""Which callbacks a replay sends, compared with plain Python over the whole archive."""
 
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ selections = st.fixed_dictionaries(
     parts=st.integers(1, 9) | st.just(1000),
     order=st.sampled_from(["arrival", "newest", "object"]),
 )
-def test_parts_together_are_exactly_the_whole(
+def test_the_shards_together_are_exactly_the_whole(
     place: Place,
     everything: list[Entry],
     wanted: dict[str, Any],
@@ -122,21 +122,9 @@ def _part_of(entry: Entry, parts: int) -> int:
     return index
 
 
-def test_all_deliveries_of_a_key_are_in_one_part(place: Place, everything: list[Entry]) -> None:
-    keys = {(entry.provider, entry.key) for entry in everything if entry.key}
-    assert len(keys) < len([entry for entry in everything if entry.key])
-    seen: set[tuple[str, str | None]] = set()
-    for index in range(5):
-        found = Selection(shard=Shard(index, 5)).entries(place.catalog)
-        here = {(entry.provider, entry.key) for entry in found if entry.key}
-        assert not seen & here
-        seen |= here
-    assert keys == seen
-
-
 @pytest.mark.parametrize("order", ["arrival", "newest", "object"])
 @pytest.mark.parametrize("limit", [1, 7, 10_000])
-def test_a_limit_is_of_the_order_given(
+def test_a_limit_applies_to_the_given_order(
     place: Place, everything: list[Entry], order: Any, limit: int
 ) -> None:
     whole = list(Selection(order=order).entries(place.catalog))
@@ -160,7 +148,7 @@ def test_the_newest_of_each_key(place: Place, everything: list[Entry]) -> None:
 # Ids.
 
 
-def test_ids_are_of_deliveries_or_tasks_in_the_order_given(
+def test_ids_of_deliveries_and_tasks_keep_their_order(
     place: Place, everything: list[Entry]
 ) -> None:
     first, second = everything[50].delivery_id, everything[10].delivery_id
@@ -173,7 +161,7 @@ def test_ids_are_of_deliveries_or_tasks_in_the_order_given(
     assert expected[:2] == list(Selection(ids=selection.ids, limit=2).entries(place.catalog))
 
 
-def test_an_id_does_not_bring_what_came_in_the_same_moment(tmp_path: Path) -> None:
+def test_an_id_selects_no_other_callback_of_the_same_moment(tmp_path: Path) -> None:
     place = Place(tmp_path)
     at_us = clock.now_us() - MINUTE_US
     one, other = place.take(Delivery(at_us=at_us), Delivery(at_us=at_us + 1))
@@ -183,7 +171,7 @@ def test_an_id_does_not_bring_what_came_in_the_same_moment(tmp_path: Path) -> No
     assert one != other
 
 
-def test_the_oldest_that_can_be_in_it_is_known_where_it_can_be() -> None:
+def test_the_earliest_arrival_is_known_from_ids_and_filters() -> None:
     early, late = clock.new_id(5_000_000), clock.new_id(9_000_000)
     assert 5_000_000 == Selection(ids=(late, early)).since_us
     assert Selection(ids=(late, "task")).since_us is None
@@ -201,7 +189,7 @@ def test_the_oldest_that_can_be_in_it_is_known_where_it_can_be() -> None:
         ("task", False),
     ],
 )
-def test_what_can_be_a_delivery_id(text: str, expected: bool) -> None:
+def test_the_form_of_a_delivery_id(text: str, expected: bool) -> None:
     assert expected == is_delivery_id(text)
 
 
@@ -217,7 +205,7 @@ def test_what_can_be_a_delivery_id(text: str, expected: bool) -> None:
     shard=st.none() | st.builds(Shard, st.integers(0, 3), st.integers(4, 9)),
     order=st.sampled_from(["arrival", "newest", "object"]),
 )
-def test_a_selection_is_the_same_when_it_is_read_again(
+def test_a_selection_survives_json(
     ids: tuple[str, ...],
     wanted: dict[str, Any],
     since_us: int | None,

@@ -72,7 +72,7 @@ def test_the_shortest_and_the_longest_key_are_taken(size: int) -> None:
         "whsec_" + "ü" * 40,
     ],
 )
-def test_what_is_no_secret_is_refused_and_not_repeated(secret: str) -> None:
+def test_an_invalid_secret_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_ and the base64 of 24 to 64 bytes") as caught:
         Signer(secret)
     said = f"{caught.value} {caught.value.__cause__} {caught.value.args}"

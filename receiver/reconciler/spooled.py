@@ -1,4 +1,4 @@
-"""What waits in this machine's spool: callbacks that have come and are not archived yet."""
+"""Callbacks in this machine's spool: received, and not archived yet."""
 
 import contextlib
 from array import array
@@ -11,30 +11,30 @@ from receiver.providers.base import query_of
 from receiver.spool import segment
 
 
-class Waiting:
-    """The callbacks of a provider that a spool held when they were first asked for.
+class SpooledCallbacks:
+    """A provider's callbacks that were in the spool at the first query.
 
-    They are known by their URL.  Whether one brings a result is seen when it is archived, which
-    the next sweep knows.  Methods block.
+    They are known by their URL alone.  Whether one carries a result is found out when it is
+    archived, which the next sweep sees.  Methods block.
     """
 
     def __init__(self, root: Path, provider: str) -> None:
         self._root = root
         self._provider = provider
-        # Hashes of task and kind: a spool that is full holds millions.
+        # Hashes of task and kind: a full spool holds millions.
         self._hashes: array[int] | None = None
 
-    def among(self, task_ids: Collection[str], kinds: Sequence[str]) -> set[str]:
-        """Return those of some tasks of which a callback of one of these kinds waits."""
+    def held(self, task_ids: Collection[str], kinds: Sequence[str]) -> set[str]:
+        """Return the given tasks that have a callback of one of these kinds in the spool."""
         if self._hashes is None:
-            self._hashes = array("q", map(hash, self._found()))
-        wanted = {hash((task_id, kind)): task_id for task_id in task_ids for kind in kinds}
-        return {wanted[found] for found in set(wanted).intersection(self._hashes)}
+            self._hashes = array("q", map(hash, self._scan()))
+        asked = {hash((task_id, kind)): task_id for task_id in task_ids for kind in kinds}
+        return {asked[found] for found in set(asked).intersection(self._hashes)}
 
-    def _found(self) -> Iterator[tuple[str, str]]:
+    def _scan(self) -> Iterator[tuple[str, str]]:
         """Yield task and kind of each callback."""
         for head in _heads(self._root):
-            # What is damaged is for shipping to tell.
+            # The shipper reports damaged records.
             with contextlib.suppress(ValueError):
                 delivery = envelope.decode(head, b"")
                 if delivery.provider == self._provider:
@@ -43,7 +43,8 @@ class Waiting:
 
 def _heads(root: Path) -> Iterator[bytes]:
     for found in spool.files(root):
-        with contextlib.suppress(FileNotFoundError):  # shipped meanwhile, so the archive has it
+        # One that was shipped in the meantime is in the archive.
+        with contextlib.suppress(FileNotFoundError):
             yield from segment.heads(found.path)
 
 

@@ -1,0 +1,1 @@
+"""Conversations with DataForSEO's API, each test a few replies."""
