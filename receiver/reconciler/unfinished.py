@@ -14,7 +14,7 @@ from receiver.store import Store
 # Results are kept for thirty days at the most, so nothing older can be missing and be had.
 DAYS_BACK = 31
 # The id of a sweep, and a number.
-_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+\.json")
+_NAME = re.compile(rf"{clock.ID}-[0-9]+\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
