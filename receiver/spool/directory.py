@@ -118,7 +118,8 @@ def files(root: Path) -> Iterator[Found]:
             found = [_found(entry, alive=alive) for entry in os.scandir(directory)]
         except FileNotFoundError:
             continue  # emptied and removed by another shipper
-        yield from sorted(filter(None, found), key=_number)
+        # Of names that differ in their numbers, the longer has the larger one.
+        yield from sorted(filter(None, found), key=lambda file: (len(file.name), file.name))
 
 
 def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
@@ -130,11 +131,6 @@ def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
     except FileNotFoundError:
         return None
     return Found(path, size, ready=path.suffix != segment.OPEN or not alive)
-
-
-def _number(found: Found) -> int:
-    name = segment.parse(found.name)
-    return 0 if name is None else name.number
 
 
 def bury(root: Path) -> None:

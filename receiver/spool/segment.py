@@ -159,9 +159,8 @@ def first_head(path: Path) -> bytes | None:
 
 
 def _marker_in(path: Path) -> bytes:
-    # A stray file is read, too: no process has an empty id, so all of the file is damage.
-    parts = parse(path.stem)
-    return marker_of("" if parts is None else parts.process)
+    # Not `parse`: a stray file is read as well, and holds no record with such a marker.
+    return marker_of(path.stem.rpartition("-")[0])
 
 
 class _Reader:
