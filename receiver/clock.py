@@ -1,17 +1,23 @@
 """Time and the ids made of it.
 
 Times are whole microseconds since 1970, UTC.  Ids are UUIDv7 (RFC 9562 §5.7): they sort by the
-time they were made, and give away their day, so a key can be computed from an id alone.
+time at which they were made and contain it, so a key can be computed from an id alone.
 """
 
 import functools
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-# Ids must differ between processes and machines; those that must be hard to guess bring their own.
+# The pattern of an id, as `new_id` writes it.
+ID = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_ID = re.compile(ID)
+
+# Enough for ids that must differ between processes and machines, not for ids that must be hard to
+# guess.
 _noise = random.Random(os.urandom(32)).getrandbits  # noqa: S311
 
 
@@ -21,10 +27,11 @@ def now_us() -> int:
 
 
 def new_id(at_us: int | None = None, *, noise: Callable[[int], int] = _noise) -> str:
-    """Return a fresh UUIDv7 for a moment, now by default.
+    """Return a new UUIDv7 for a moment, now by default.
 
     The twelve bits after the milliseconds hold the fraction of the millisecond (RFC 9562 §6.2,
-    method 3), so ids of one process sort to about a quarter of a microsecond.
+    method 3), so ids of one process sort to about a quarter of a microsecond.  ``noise`` returns
+    random bits; an id that must be hard to guess needs a better source than the default.
     """
     if at_us is None:
         at_us = now_us()
@@ -32,6 +39,11 @@ def new_id(at_us: int | None = None, *, noise: Callable[[int], int] = _noise) ->
     fraction = microseconds * 4096 // 1000
     text = f"{(milliseconds << 80) | (7 << 76) | (fraction << 64) | (2 << 62) | noise(62):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text is an id as `new_id` writes it."""
+    return _ID.fullmatch(text) is not None
 
 
 def backoff_seconds(failures: int, *, first: float = 0.5, longest: float) -> float:

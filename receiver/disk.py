@@ -1,7 +1,7 @@
-"""What makes bytes and names durable: the only place that calls fsync or fdatasync.
+"""Makes bytes and names durable: the only place that calls fsync or fdatasync.
 
-A name is durable once its directory was synced after the name was made; data is durable once its
-file was synced after the write (ALICE, OSDI 2014; PostgreSQL's fsync errata of 2018).
+Data is durable once its file has been synced after the write, and a name once its directory has
+been synced after the name was made (ALICE, OSDI 2014; PostgreSQL's fsync errata of 2018).
 """
 
 import fcntl
@@ -15,8 +15,8 @@ if sys.platform == "darwin":
     def sync_data(fd: int) -> None:
         """Put a file's data, and the metadata needed to read it back, on stable storage.
 
-        macOS has no fdatasync, and its fsync leaves data in the drive's cache (fsync(2)), so the
-        drive is flushed too.  Raises `OSError`; after that the file must not be synced again.
+        macOS has no fdatasync, and its fsync leaves data in the drive's cache (fsync(2)), so this
+        flushes the drive.  Raises `OSError`; after that the file must not be synced again.
         """
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
 
@@ -26,13 +26,13 @@ else:
         """Put a file's data, and the metadata needed to read it back, on stable storage.
 
         Raises `OSError`; after that the file must not be synced again: the kernel may have dropped
-        the pages that it could not write, and reports success the next time.
+        the pages that it could not write, and would report success the next time.
         """
         os.fdatasync(fd)
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable: files made, renamed or removed before this call."""
+    """Make changes of names in a directory durable: files made, renamed or removed before."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -45,7 +45,7 @@ _making = threading.Lock()
 
 def make_directory(path: Path) -> None:
     """Make a directory and its missing parents; each is durable on return."""
-    # One at a time: who finds a directory that another thread has just made must not go on before
+    # One thread at a time: a thread that finds a directory made by another must not go on before
     # its name is durable.
     with _making:
         missing = []
@@ -58,10 +58,10 @@ def make_directory(path: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step; durable on return.
+    """Replace a file's content atomically; durable on return.
 
-    Temp file, sync, rename, sync of the directory, in that order: a reader sees the old content
-    or the new one, whenever the power fails.
+    A temporary file is written, synced and renamed, and then the directory is synced: after a
+    power cut at any moment a reader sees the old content or the new one.  Raises `OSError`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -83,7 +83,7 @@ _BUFFERS_MAX = 1024
 
 
 def write_all(fd: int, buffers: list[bytes]) -> None:
-    """Write buffers one after the other, however many calls it takes."""
+    """Write buffers one after the other, with as many calls as that takes.  Raises `OSError`."""
     for start in range(0, len(buffers), _BUFFERS_MAX):
         some = buffers[start : start + _BUFFERS_MAX]
         written = os.writev(fd, some)

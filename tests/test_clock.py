@@ -1,10 +1,11 @@
-"""Ids sort by time, differ, and give their time away."""
+"""Times, and ids that sort by time, differ, and contain their time."""
 
 import re
 import time
 import uuid
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ def test_the_clock_is_the_wall_clock() -> None:
 
 
 @given(moments)
-def test_an_id_is_a_uuid_of_version_7_and_gives_its_time(at_us: int) -> None:
+def test_an_id_is_a_uuid_of_version_7_and_contains_its_time(at_us: int) -> None:
     identifier = clock.new_id(at_us)
     parsed = uuid.UUID(identifier)
     assert identifier == str(parsed)
@@ -38,6 +39,29 @@ def test_ids_sort_by_time(one_us: int, other_us: int) -> None:
 
 def test_ids_of_one_moment_differ() -> None:
     assert 20_000 == len({clock.new_id(AT_US) for _ in range(20_000)})
+
+
+@given(moments)
+def test_an_id_is_recognised(at_us: int) -> None:
+    assert clock.is_id(clock.new_id(at_us))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "019da001-7b2c-7d4e-8f00-0123456789a",
+        "019da001-7b2c-7d4e-8f00-0123456789abc",
+        "019da001-7b2c-7d4e-8f00-0123456789ab\n",
+        "019DA001-7B2C-7D4E-8F00-0123456789AB",
+        "019da001-7b2c-4d4e-8f00-0123456789ab",  # version 4
+        "019da001-7b2c-7d4e-cf00-0123456789ab",  # another variant
+        "019da0017b2c7d4e8f000123456789ab",
+        "019da001-7b2c-7d4e-8f00-0123456789a\N{FULLWIDTH DIGIT ONE}",
+    ],
+)
+def test_other_text_is_not_an_id(text: str) -> None:
+    assert not clock.is_id(text)
 
 
 def test_an_id_is_of_the_present_by_default() -> None:

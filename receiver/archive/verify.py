@@ -13,7 +13,6 @@ import collections
 import contextlib
 import functools
 import itertools
-import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from receiver.archive.checking import check_lines, check_size
 from receiver.archive.keys import INDEX_SUFFIX
 from receiver.archive.reading import Entry, entries
 from receiver.errors import NotFound, StoreError
-from receiver.spool.segment import number_of, process_of
+from receiver.spool.segment import number_of, parse, process_of
 from receiver.store import Store
 from receiver.store.ahead import map_ahead
 
@@ -33,7 +32,6 @@ _AT_ONCE = 8
 _AHEAD = 2 * _AT_ONCE
 # Missing segments that are named; the others are counted.
 _NAMED_MAX = 10
-_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}-\d+\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +171,7 @@ class _Verifier:
 
     def _index_keys(self, day: date) -> Iterator[str]:
         for found in self._store.list(f"index/date={day}/"):
-            if found.key.endswith(INDEX_SUFFIX) and _NAME.match(_segment_of(found.key)):
+            if found.key.endswith(INDEX_SUFFIX) and parse(_segment_of(found.key)):
                 yield found.key
             else:
                 detail = "it is no index of a segment"
@@ -269,7 +267,7 @@ class _Verifier:
         for day in self._days(beside=1):
             for found in self._store.list(f"index/date={day}/"):
                 name = _segment_of(found.key)
-                if _NAME.match(name) and process_of(name) in expected:
+                if parse(name) and process_of(name) in expected:
                     expected[process_of(name)].discard(number_of(name))
         for process, missing in sorted(expected.items()):
             if missing:

@@ -195,7 +195,7 @@ def _check_spool(settings: config.Settings) -> Check:
 
 
 def _check_disk(settings: config.Settings) -> Check:
-    room = spool.room(
+    room = spool.measure_room(
         parts.spool_root(settings),
         bytes_max=int(settings.spool_bytes_max),
         reserve_bytes=int(settings.disk_reserve_bytes),

@@ -1,7 +1,6 @@
 """`receiver show`."""
 
 import base64
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +29,6 @@ _BEGINNING_BYTES = 64 << 10
 _HEAD = ("method", "target", "headers")
 # As the archive's lines have it.
 _BEFORE_BODY = "content_type"
-_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
 @click.command()
@@ -72,7 +70,7 @@ def _one(settings: config.Settings, store: Store, identifier: str) -> Callback:
     """Return a delivery, or the newest one of a task."""
     identifier = identifier.strip()
     found = None
-    if _UUID7.match(identifier.lower()):
+    if clock.is_id(identifier.lower()):
         at_us = clock.id_time_us(identifier)
         within = Filters(since_us=at_us, until_us=at_us + 1000)
         found = _newest(settings, store, within, delivery_id=identifier.lower())

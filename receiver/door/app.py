@@ -7,7 +7,7 @@ making the callback durable; every other path goes to an ordinary Starlette appl
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -21,7 +21,7 @@ from receiver.errors import Disconnected, ReceiverError, Rejected, SpoolUnavaila
 from receiver.providers import Entrance, Provider
 from receiver.providers.base import placeholder, query_of
 from receiver.providers.envelope import encode_head
-from receiver.spool import Spool
+from receiver.spool import ArchiveAck, Spool
 
 _log = logging.getLogger(__name__)
 _refusals = log.Sparing(_log)
@@ -46,13 +46,15 @@ class Door:
         self,
         *,
         providers: Mapping[str, Provider],
-        spool: Spool,
+        spool: Spool | ArchiveAck,
+        unready: Callable[[], str | None] | None = None,
         guard: Guard,
         intake: Intake,
         instance: str,
         version: str,
     ) -> None:
         self._spool = spool
+        self._unready = unready or spool.problem
         self._guard = guard
         self._intake = intake
         self._instance = instance
@@ -128,7 +130,7 @@ class Door:
         return token
 
     def _make_sure_of_room(self, body_bytes: int) -> None:
-        problem = self._spool.problem(body_bytes) or self._spool.unconfirmed()
+        problem = self._spool.problem(body_bytes)
         if problem is not None:
             raise SpoolUnavailable(problem)
 
@@ -184,7 +186,7 @@ class Door:
         """Return why no callback can be taken now, or None if one can."""
         if self.draining:
             return "draining"
-        return self._spool.problem()
+        return self._unready()
 
 
 def _peer(scope: Scope) -> str | None:

@@ -18,7 +18,7 @@ from receiver.store import Store
 
 # Providers keep results for at most thirty days, so nothing older can be fetched.
 DAYS_BACK = 31
-_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+\.json")
+_NAME = re.compile(rf"{clock.ID}-[0-9]+\.json")
 
 
 class MissingTask(msgspec.Struct, frozen=True, kw_only=True):

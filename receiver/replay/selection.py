@@ -1,7 +1,6 @@
 """Which callbacks a replay sends: by id or by filters, the same in every run of a job."""
 
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,8 +9,6 @@ from receiver import clock
 from receiver.archive.reading import Entry
 from receiver.catalog import Catalog, Order
 from receiver.catalog.filters import Filters, Shard
-
-_DELIVERY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class Selection:
 
 def is_delivery_id(text: str) -> bool:
     """Return whether a text has the form of a delivery id, from which its time can be read."""
-    return _DELIVERY_ID.match(text) is not None
+    return clock.is_id(text)
 
 
 def _of_id(catalog: Catalog, known: str) -> Iterator[Entry]:

@@ -1,6 +1,6 @@
-"""How long the oldest acknowledged callback has waited for the archive."""
+"""The lag: how long the oldest acknowledged callback has been waiting for the archive."""
 
-from pathlib import Path
+import contextlib
 
 from receiver import clock
 from receiver.providers import envelope
@@ -8,14 +8,16 @@ from receiver.spool import directory, segment
 
 
 class Lag:
-    """Remembers when each segment's first record arrived, so that each file is read once."""
+    """Measures the lag.  Remembers when each segment's first record arrived, to read it once."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._first_us: dict[str, int] = {}
 
     def measure(self, found: list[directory.Found]) -> float:
-        """Return the age in seconds of the oldest record in these files; 0 if they hold none."""
+        """Return the age in seconds of the oldest record in these files; 0 if there is none.
+
+        A first record that is damaged is as old as its file.
+        """
         held = {file.name: self._first(file) for file in found if file.bytes}
         self._first_us = {name: first for name, first in held.items() if first is not None}
         if not self._first_us:
@@ -29,9 +31,8 @@ class Lag:
         try:
             head = segment.first_head(found.path)
             if head is not None:
-                return envelope.received_at_us(head)
-            return int(found.path.stat().st_mtime * 1e6)  # damaged; it waits all the same
-        except FileNotFoundError:
-            return None  # shipped, or sealed under another name, since it was listed
-        except ValueError:
+                with contextlib.suppress(ValueError):
+                    return envelope.received_at_us(head)
             return int(found.path.stat().st_mtime * 1e6)
+        except FileNotFoundError:
+            return None  # shipped or sealed since it was listed

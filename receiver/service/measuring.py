@@ -1,4 +1,4 @@
-"""Measuring the spool, for `/metrics` and `/status`."""
+"""Measuring the spool for `/metrics` and `/status`."""
 
 import asyncio
 import time
@@ -14,30 +14,32 @@ _REST = 10
 
 
 class Measuring:
-    """Measures again and again, though seldom where it takes long."""
+    """Measures the spool as often as the time that it takes allows."""
 
     def __init__(self, settings: Settings) -> None:
         self._root = spool_root(settings)
         self._bytes_max = int(settings.spool_bytes_max)
         self._reserve_bytes = int(settings.disk_reserve_bytes)
-        self._lag = Lag(self._root)
+        self._lag = Lag()
         self._again_at = 0.0
-        # What `/status` says; empty before the first measurement.
+        # Part of `/status`; empty before the first measurement.
         self.status: dict[str, Any] = {}
 
     async def run(self) -> None:
-        """Measure once, unless the last time was too short ago for what it took."""
+        """Measure once, unless the last measurement took long and ended a short time ago."""
         began = time.monotonic()
         if began < self._again_at:
             return
         await asyncio.to_thread(self._measure)
-        # After a long outage the spool has many files: looking at them must not become the work.
+        # After a long outage there are many files, and counting them must not use up the CPU.
         took = time.monotonic() - began
         self._again_at = began + took * _REST
 
     def _measure(self) -> None:
         found = list(spool.files(self._root))
-        room = spool.room(self._root, bytes_max=self._bytes_max, reserve_bytes=self._reserve_bytes)
+        room = spool.measure_room(
+            self._root, bytes_max=self._bytes_max, reserve_bytes=self._reserve_bytes
+        )
         states = {"open": 0, "seg": 0, "torn": 0}
         for file in found:
             states[file.path.suffix[1:]] += 1

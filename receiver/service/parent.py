@@ -26,7 +26,6 @@ from receiver.errors import ReceiverError, StoreRefused
 from receiver.loop import repeat
 from receiver.service.admin import AdminServer
 from receiver.service.announcement import announce
-from receiver.service.early import EarlyShipping
 from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
 from receiver.service.measuring import Measuring
@@ -34,6 +33,7 @@ from receiver.service.parts import shipper_of, spool_root, store_of, tokens_of
 from receiver.service.process import ServerProcess
 from receiver.service.reconciling import Sweeper
 from receiver.shipper import Shipped
+from receiver.spool import EarlyShipping
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Parent:
             Forwarding(settings, self._store, url=url.get_secret_value()) if url else None
         )
         self._early = EarlyShipping(
-            self._shipper,
+            self._shipper.ship_one,
             self._root,
             threads=settings.ship_concurrency + settings.workers,
             seconds_max=settings.archive_ack_seconds_max,

@@ -6,7 +6,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -61,26 +61,22 @@ def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) 
 
 async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    spool = Spool(
-        spool_root(settings),
-        batch_bytes=int(settings.batch_bytes),
-        batch_seconds=settings.batch_seconds,
-        spool_bytes_max=int(settings.spool_bytes_max),
-        disk_reserve_bytes=int(settings.disk_reserve_bytes),
-        unsettled_bytes_max=int(settings.inflight_bytes_max),
-        archive_ack=_archive_ack(settings, writer),
-    )
-    door = make_door(settings, spool)
+    spool = _make_spool(settings, writer)
+    archive_ack = None
+    if settings.ack == "archive":
+        archive_ack = ArchiveAck(spool, seconds_max=settings.archive_ack_seconds_max)
+    kept = archive_ack or spool
+    door = make_door(settings, kept, unready=spool.problem)
     server = _Server(_uvicorn_config(settings, door))
     server.started_event = asyncio.Event()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
     writer.write(orjson.dumps({"ready": True}) + b"\n")
     reporting = asyncio.create_task(_report(door, writer))
-    stopping = asyncio.create_task(_listen(reader, spool, door, server))
+    stopping = asyncio.create_task(_listen(reader, archive_ack, door, server))
     await serving
     stopping.cancel()
-    await spool.close()
+    await kept.close()
     reporting.cancel()
     with contextlib.suppress(ConnectionError):
         _send_metrics(door, writer)
@@ -88,11 +84,34 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
         writer.close()
 
 
-def make_door(settings: Settings, spool: Spool) -> Door:
+def _make_spool(settings: Settings, writer: asyncio.StreamWriter) -> Spool:
+    """Open the spool; with `ACK=archive` it seals early and reports to the parent."""
+    batch_seconds = settings.batch_seconds
+    if early := settings.ack == "archive":
+        batch_seconds = min(batch_seconds, settings.archive_ack_ms / 1000)
+
+    def sealed(segment: str) -> None:
+        writer.write(orjson.dumps({"sealed": segment}) + b"\n")
+
+    return Spool(
+        spool_root(settings),
+        batch_bytes=int(settings.batch_bytes),
+        batch_seconds=batch_seconds,
+        spool_bytes_max=int(settings.spool_bytes_max),
+        disk_reserve_bytes=int(settings.disk_reserve_bytes),
+        unsettled_bytes_max=int(settings.inflight_bytes_max),
+        sealed=sealed if early else None,
+    )
+
+
+def make_door(
+    settings: Settings, spool: Spool | ArchiveAck, *, unready: Callable[[], str | None]
+) -> Door:
     """Build the door of one server process."""
     return Door(
         providers=PROVIDERS,
         spool=spool,
+        unready=unready,
         guard=Guard(
             tokens=[token.encode() for token in tokens_of(settings)],
             signature=settings.outscraper_signature,
@@ -153,31 +172,19 @@ def _send_metrics(door: Door, writer: asyncio.StreamWriter) -> None:
     writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
 
 
-def _archive_ack(settings: Settings, writer: asyncio.StreamWriter) -> ArchiveAck | None:
-    """Let the parent know what is sealed, where it is to be confirmed."""
-    if settings.ack == "spool":
-        return None
-
-    def sealed(segment: str) -> None:
-        writer.write(orjson.dumps({"sealed": segment}) + b"\n")
-
-    return ArchiveAck(
-        gather_seconds=settings.archive_ack_ms / 1000,
-        seconds_max=settings.archive_ack_seconds_max,
-        sealed=sealed,
-    )
-
-
 async def _listen(
-    reader: asyncio.StreamReader, spool: Spool, door: Door, server: uvicorn.Server
+    reader: asyncio.StreamReader,
+    archive_ack: ArchiveAck | None,
+    door: Door,
+    server: uvicorn.Server,
 ) -> None:
     """Do what the parent says: confirm, drain, stop; stop at once if it is gone."""
     draining: asyncio.Task[None] | None = None
     with contextlib.suppress(ConnectionError):
         async for line in reader:
             message = orjson.loads(line)
-            if "archived" in message:
-                spool.confirm(message["archived"])
+            if archive_ack is not None and "archived" in message:
+                archive_ack.confirm(message["archived"])
             elif draining is None:
                 draining = asyncio.create_task(_drain(message["drain"], door, server))
             else:

@@ -1,9 +1,8 @@
-"""What every process knows of a spool: its files, which of them are ready, and the room left."""
+"""The directories and files of a spool: making and locking, listing, removing what is empty."""
 
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from receiver.spool import segment
 PROBE = "probe"
 _LOCK = "lock"
 _UNBORN = ".new-"
-# What a file system puts into its own root, for nobody to read.
+# A file system makes it in its own root.
 _FOREIGN = "lost+found"
-_PROCESS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# A process names its directory within milliseconds; after this time it is dead.
+_UNBORN_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A segment file; ``ready`` says that no writer will change it."""
+    """A segment file; it is ready to ship when no writer will change it any more."""
 
     path: Path
     bytes: int
@@ -30,36 +30,23 @@ class Found:
 
     @property
     def name(self) -> str:
-        """The segment's name, without its state."""
+        """The segment's name, without the suffix."""
         return self.path.stem
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much more a spool may hold: ``left`` bytes, by the limit or by the disk.
-
-    ``disk_left`` is what the disk alone would allow, its reserve taken off.
-    """
-
-    used: int
-    left: int
-    bounded_by: str
-    disk_left: int
 
 
 def claim(root: Path) -> tuple[Path, int]:
     """Make a directory for this process; return it and the descriptor that holds its lock.
 
-    The directory is durable on return.  It is born under a name that nobody looks at and gets
-    its own only when the lock is held, so no shipper can take it for a dead one.
+    The directory is durable on return.  It is made under a hidden name and gets its own only
+    once the lock is held, so no shipper can take its writer for dead.  Raises `OSError`.
     """
     if root.is_dir():
-        # Whoever made it may have died before its name was durable.
-        with contextlib.suppress(PermissionError):  # made by an administrator, long ago
+        # The process that made it may have died before the name was durable.
+        with contextlib.suppress(PermissionError):  # an administrator made it, long ago
             disk.sync_directory(root.parent)
     else:
         disk.make_directory(root)
-    # Markers are made of it, so it must not follow from the delivery ids that senders are told.
+    # Markers are derived from it, so it must be unpredictable to senders, who see delivery ids.
     process = clock.new_id(noise=secrets.randbits)
     unborn = root / f"{_UNBORN}{process}"
     unborn.mkdir()
@@ -70,15 +57,16 @@ def claim(root: Path) -> tuple[Path, int]:
         unborn.rename(directory)
         disk.sync_directory(root)
     except OSError:
-        os.close(lock)  # a directory without a lock and a record is buried
+        os.close(lock)  # `bury` removes a directory without a lock and a record
         raise
     return directory, lock
 
 
 def directories(root: Path) -> list[Path]:
-    """Return the process directories of a spool, oldest first; ``root`` may also be one itself.
+    """Return the process directories of a spool, oldest first.
 
-    A segment or a lock in the root, whoever put it there, hides no directory.
+    ``root`` itself is one, too, if it holds segments: a user may name a process directory, and
+    stray files in the root of a spool hide none of its directories.
     """
     try:
         found = list(os.scandir(root))
@@ -92,7 +80,7 @@ def directories(root: Path) -> list[Path]:
 
 
 def writer_lives(directory: Path) -> bool:
-    """Say whether the process that writes to a directory is still there."""
+    """Return whether the process that writes to a directory is alive."""
     lock = _try_lock(directory, fcntl.LOCK_SH)
     if lock is None:
         return True
@@ -101,12 +89,12 @@ def writer_lives(directory: Path) -> bool:
 
 
 def _try_lock(directory: Path, mode: int) -> int | None:
-    """Lock a directory whose writer is dead and return the descriptor; None if it lives."""
+    """Lock a directory whose writer is dead; return the descriptor, or None if it is alive."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         lock = os.open(_LOCK, os.O_RDWR | os.O_CLOEXEC, dir_fd=fd)
     except FileNotFoundError:
-        # A copy of somebody's segments, without the lock file: nobody writes here.
+        # A copy of segments without the lock file has no writer.
         return fd
     os.close(fd)
     try:
@@ -118,16 +106,20 @@ def _try_lock(directory: Path, mode: int) -> int | None:
 
 
 def files(root: Path) -> Iterator[Found]:
-    """Yield the segment files of a spool in the order in which they were begun."""
+    """Yield the segment files of a spool in the order in which they were begun.
+
+    Directories and files that are removed meanwhile are left out.
+    """
     for directory in directories(root):
         try:
-            # Asked before the listing: a writer that dies in between leaves files of which the
-            # next look says that they are ready.
+            # Before the listing: the open segment of a writer that dies in between counts as
+            # ready only the next time.
             alive = writer_lives(directory)
             found = [_found(entry, alive=alive) for entry in os.scandir(directory)]
         except FileNotFoundError:
             continue  # emptied and removed by another shipper
-        yield from sorted(filter(None, found), key=_number)
+        # Of names that differ in their numbers, the longer has the larger one.
+        yield from sorted(filter(None, found), key=lambda file: (len(file.name), file.name))
 
 
 def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
@@ -141,21 +133,14 @@ def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
     return Found(path, size, ready=path.suffix != segment.OPEN or not alive)
 
 
-def _number(found: Found) -> int:
-    number = found.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else 0
-
-
 def bury(root: Path) -> None:
-    """Remove the directories of dead processes that hold nothing."""
+    """Remove the directories of dead processes that hold no record."""
     for directory in directories(root):
         if directory != root:
             _bury(directory)
     for unborn in root.glob(f"{_UNBORN}*"):
-        if not _PROCESS.match(unborn.name.removeprefix(_UNBORN)):
-            continue
-        # Its maker needs milliseconds, so after a minute it is dead.
-        if clock.now_us() - clock.id_time_us(unborn.name.removeprefix(_UNBORN)) > 60_000_000:
+        process = unborn.name.removeprefix(_UNBORN)
+        if clock.is_id(process) and clock.now_us() - clock.id_time_us(process) > _UNBORN_US:
             _bury(unborn)
 
 
@@ -176,22 +161,3 @@ def _bury(directory: Path) -> None:
             os.close(lock)
     except FileNotFoundError:
         return  # another shipper was faster
-
-
-def room(root: Path, *, bytes_max: int, reserve_bytes: int) -> Room:
-    """Measure a spool and its disk.
-
-    Everything under the root counts, whoever wrote it: what a dead process left fills the disk
-    as well as what a live one writes.
-    """
-    used = 0
-    for directory in directories(root):
-        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            for entry in os.scandir(directory):
-                with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
-                    used += entry.stat().st_size
-    volume = os.statvfs(root)
-    free = volume.f_bavail * volume.f_frsize - reserve_bytes
-    if free < bytes_max - used:
-        return Room(used, free, "RECEIVER_DISK_RESERVE_BYTES", free)
-    return Room(used, bytes_max - used, "RECEIVER_SPOOL_BYTES_MAX", free)

@@ -9,29 +9,34 @@
                head          see `envelope`
                body          as it came
 
-The file's name is ``<process id>-<number>`` and its suffix is its state:
+The file's name is ``<process id>-<number>``: a UUIDv7, and a number that counts from 0 without
+gaps.  Its suffix is its state:
 
     .open   being written by the one process that holds its directory's lock
     .seg    sealed: complete, synced, never changed again
     .torn   set aside by its writer after a failed write or sync
 
-Reading never stops at damage.  A record whose bytes are all there but fail a checksum is
-`Damage`, and the reader looks for the next whole record behind it.  In a file that was not sealed
-an end that was never wholly written, and so never acknowledged, is `Torn`: a record that runs past
-the end of the file, or zeros that the file system left.
+Damage does not end the reading.  A record that is complete but fails a checksum is `Damage`, and
+the reader goes on at the next valid header behind it.  The end of a file that was not sealed may
+never have been written completely, and so was never acknowledged: a record that runs past the end
+of the file, or zeros that the file system left, is `Torn`.
 
-The marker is made from the process's random id, which no sender knows, so a body cannot hold a
-record that a reader would take for one of ours.
+The marker is derived from the process's random id, which no sender knows, so a body cannot
+contain bytes that a reader would take for a record.
 """
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from isal import isal_zlib
+
+from receiver import clock
 
 OPEN, SEALED, TORN = ".open", ".seg", ".torn"
 SUFFIXES = (OPEN, SEALED, TORN)
@@ -40,11 +45,19 @@ _FIELDS = struct.Struct("<8sIII")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _FIELDS.size + _CRC.size
 _SEARCH_BYTES = 1 << 20
+_NAME = re.compile(rf"({clock.ID})-(0|[1-9][0-9]{{0,17}})")
+
+
+class Name(NamedTuple):
+    """The parts of a segment's name."""
+
+    process: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A whole record; ``head`` and ``body`` passed their checksum."""
+    """A complete record; ``head`` and ``body`` passed their checksum."""
 
     offset: int
     head: bytes
@@ -53,7 +66,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes that were whole once and are not a record now."""
+    """Bytes that were written completely and are not a record now."""
 
     offset: int
     end: int
@@ -61,15 +74,38 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """The unwritten rest of a file that was not sealed; nothing in it was acknowledged."""
+    """The incomplete end of a file that was not sealed; nothing in it was acknowledged."""
 
     offset: int
     end: int
 
 
 def name_of(process: str, number: int) -> str:
-    """Return a segment's name; numbers count from 0 without gaps."""
+    """Return a segment's name."""
     return f"{process}-{number}"
+
+
+def parse(name: str) -> Name | None:
+    """Return the parts of a segment's name, exactly as `name_of` wrote it; None for other text."""
+    found = _NAME.fullmatch(name)
+    return found and Name(found[1], int(found[2]))
+
+
+def process_of(name: str) -> str:
+    """Return the id of the process that wrote a segment.  Raises `ValueError`, see `parse`."""
+    return _parsed(name).process
+
+
+def number_of(name: str) -> int:
+    """Return a segment's number.  Raises `ValueError`, see `parse`."""
+    return _parsed(name).number
+
+
+def _parsed(name: str) -> Name:
+    parts = parse(name)
+    if parts is None:
+        raise ValueError(f"not the name of a segment: {name}")
+    return parts
 
 
 def marker_of(process: str) -> bytes:
@@ -77,18 +113,8 @@ def marker_of(process: str) -> bytes:
     return hashlib.blake2b(process.encode(), digest_size=8, person=b"segment1").digest()
 
 
-def process_of(name: str) -> str:
-    """Return the id of the process that wrote a segment."""
-    return name.rpartition("-")[0]
-
-
-def number_of(name: str) -> int:
-    """Return a segment's number.  Raises `ValueError` for what is no segment's name."""
-    return int(name.rpartition("-")[2])
-
-
 def frame(marker: bytes, head: bytes, chunks: Sequence[bytes]) -> bytes:
-    """Return header and head of a record; the chunks of its body must be written behind them."""
+    """Return a record's header and head; the chunks of its body must be written after them."""
     crc = isal_zlib.crc32(head)
     body_bytes = 0
     for chunk in chunks:
@@ -99,16 +125,14 @@ def frame(marker: bytes, head: bytes, chunks: Sequence[bytes]) -> bytes:
 
 
 def read(path: Path) -> Iterator[Record | Damage | Torn]:
-    """Yield what a segment file holds, front to back, holding one record in memory at a time.
+    """Yield the parts of a segment file, front to back, with one record in memory at a time.
 
-    Together the parts cover every byte of the file as it was when reading began.  Raises
-    `OSError` where the file cannot be read at all.
+    Together they cover every byte of the file as it was when reading began.  Raises `OSError` if
+    the file cannot be read.
     """
     fd = os.open(path, os.O_RDONLY)
     try:
-        yield from _Reader(
-            fd, marker_of(process_of(path.stem)), sealed=path.suffix == SEALED
-        ).parts()
+        yield from _Reader(fd, _marker_in(path), sealed=path.suffix == SEALED).parts()
     except OSError as exc:
         exc.filename = str(path)
         raise
@@ -117,27 +141,30 @@ def read(path: Path) -> Iterator[Record | Damage | Torn]:
 
 
 def heads(path: Path) -> Iterator[bytes]:
-    """Yield the heads of a segment's records, unchecked, without reading their bodies."""
+    """Yield the heads of a segment's records without checking them or reading their bodies."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        yield from _Reader(fd, marker_of(process_of(path.stem)), sealed=False).heads()
+        yield from _Reader(fd, _marker_in(path), sealed=False).heads()
     finally:
         os.close(fd)
 
 
 def first_head(path: Path) -> bytes | None:
-    """Return the head of a segment's first record, unchecked; None if it has no whole header."""
+    """Return the unchecked head of a segment's first record; None if it has no valid header."""
     fd = os.open(path, os.O_RDONLY)
     try:
-        return _Reader(
-            fd, marker_of(process_of(path.stem)), sealed=path.suffix == SEALED
-        ).first_head()
+        return _Reader(fd, _marker_in(path), sealed=path.suffix == SEALED).first_head()
     finally:
         os.close(fd)
 
 
+def _marker_in(path: Path) -> bytes:
+    # Not `parse`: a stray file is read as well, and holds no record with such a marker.
+    return marker_of(path.stem.rpartition("-")[0])
+
+
 class _Reader:
-    """Reads one open segment file by position, so that a writer may append meanwhile."""
+    """Reads one segment file by position, so that a writer may append meanwhile."""
 
     def __init__(self, fd: int, marker: bytes, *, sealed: bool) -> None:
         self._fd = fd
@@ -168,7 +195,7 @@ class _Reader:
             offset = end
 
     def first_head(self) -> bytes | None:
-        # A damaged header could claim gigabytes, so it is checked before it is believed.
+        # A damaged header could claim gigabytes, so its checksum comes first.
         sizes = self._header(0)
         return None if sizes is None else os.pread(self._fd, sizes[0], HEADER_BYTES)
 
@@ -197,7 +224,7 @@ class _Reader:
         return head_bytes, body_bytes, crc
 
     def _next_header(self, start: int) -> int | None:
-        """Return the offset of the next header that is whole, or None."""
+        """Return the offset of the next valid header, or None."""
         overlap = len(self._marker) - 1
         while start < self._size:
             window = os.pread(self._fd, _SEARCH_BYTES + overlap, start)
@@ -210,13 +237,13 @@ class _Reader:
         return None
 
     def _end(self, offset: int) -> Damage | Torn:
-        """Judge a rest that holds no header: never written, or damaged?"""
+        """Tell whether a rest without a valid header was never written or is damaged."""
         if self._size - offset < HEADER_BYTES or self._is_zero(offset):
             return self._cut(offset)
         return Damage(offset, self._size)
 
     def _cut(self, offset: int) -> Damage | Torn:
-        # Sealing waits for every byte, so what is short in a sealed file was lost later.
+        # A sealed file was complete, so bytes that it lacks were lost later.
         return Damage(offset, self._size) if self._sealed else Torn(offset, self._size)
 
     def _is_zero(self, offset: int) -> bool:
@@ -228,7 +255,7 @@ class _Reader:
 
 
 def _pread_all(fd: int, count: int, offset: int) -> bytes:
-    # One call reads at most about 2 GiB; bodies are far smaller, but a signal can cut it short.
+    # A read is short at about 2 GiB, at a signal, and at the end of the file.
     content = os.pread(fd, count, offset)
     while len(content) < count:
         more = os.pread(fd, count - len(content), offset + len(content))
@@ -239,7 +266,7 @@ def _pread_all(fd: int, count: int, offset: int) -> bytes:
 
 
 def read_bytes(path: Path, part: Damage | Torn) -> bytes:
-    """Return the bytes of a part that is not a record."""
+    """Return the bytes of damage or of a torn end."""
     fd = os.open(path, os.O_RDONLY)
     try:
         return _pread_all(fd, part.end - part.offset, part.offset)

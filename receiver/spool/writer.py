@@ -1,8 +1,8 @@
-"""The writer of one spool directory: blocking, for one thread.
+"""The writer of one spool directory.  Blocks; one call at a time.
 
-What it keeps true: bytes that `write` returned for are on stable storage, in a file whose name is
-too.  A new file's name is synced before its first record; a seal only renames, so a crash in the
-middle of one leaves the same bytes under either name.
+When `write` returns, the bytes and the name of their file are on stable storage.  A new file's
+name is synced before its first record.  A seal only renames, so a crash in the middle of one
+leaves the same bytes under either name.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 class Writer:
     """Fills the segments of one process directory, which it makes and locks.
 
-    Opening a file is tried again at the next write after it failed, so a full disk that gets room
-    again needs no restart.
+    Raises `OSError` if that fails.  A file that could not be opened is opened at the next write,
+    so a full disk needs no restart once it has room again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,7 +37,7 @@ class Writer:
         try:
             self._begin()
         except OSError:
-            os.close(self._lock)  # a directory without a lock and a record is buried
+            os.close(self._lock)  # `bury` removes a directory without a lock and a record
             raise
 
     @property
@@ -47,24 +47,25 @@ class Writer:
 
     @property
     def age_seconds(self) -> float:
-        """How long ago the open segment got its first record; 0 while it has none."""
+        """The time since the open segment got its first record; 0 while it has none."""
         return time.monotonic() - self._begun_at if self.records else 0.0
 
     @property
     def lost(self) -> bool:
-        """Whether somebody removed the lock or the open segment from under this writer.
+        """Whether the lock or the open segment was removed while this writer held it.
 
-        A shipper takes a writer without a lock file for dead, ships what it finds, and removes it.
+        A shipper takes a writer without a lock file for dead: it ships the segments and removes
+        them.
         """
         held = (self._lock,) if self._fd is None else (self._lock, self._fd)
         return any(os.fstat(fd).st_nlink == 0 for fd in held)
 
     def write(self, buffers: list[bytes], *, records: int) -> None:
-        """Append whole records; durable on return.
+        """Append complete records; durable on return.
 
-        Raises `OSError` if they are not durable.  What was durable before stays so: after a
-        failed write the file is cut back, and after a failed sync it is set aside, for the
-        kernel may have dropped pages and would report success the next time.  Once it is
+        Raises `OSError` if they are not durable.  Earlier records stay durable: after a failed
+        write the file is truncated to them, and after a failed sync it is set aside, because the
+        kernel may have dropped pages and would report success the next time.  Once the writer is
         `lost`, every write fails: give it up.
         """
         if self._fd is None:
@@ -80,10 +81,10 @@ class Writer:
         except OSError:
             self._set_aside(self._fd)
             raise
-        # Asked after the sync: what was durable while the lock was there, a shipper that finds it
-        # missing reads too.
+        # After the sync: a shipper that finds the lock missing reads every record that was durable
+        # before the lock was removed.
         if self.lost:
-            raise OSError(errno.ESTALE, "what is being written was removed by somebody")
+            raise OSError(errno.ESTALE, "the lock or the open segment was removed")
         if not self.records:
             self._begun_at = time.monotonic()
         self.records += records
@@ -92,14 +93,14 @@ class Writer:
     def seal(self) -> None:
         """Finish the open segment, so that it can be shipped, and begin the next.
 
-        Does nothing if it holds no record.  Raises `OSError` if the next could not be begun;
-        the writer can still be used.
+        Does nothing if it holds no record.  Raises `OSError` if it could not be renamed, and is
+        still open, or if the next could not be begun; either way the writer can be used on.
         """
         if self._fd is None or not self.records:
             return
         self._path(segment.OPEN).rename(self._path(segment.SEALED))
         fd = self._fd
-        # Forgotten first: once closed, its number may be a client's connection.
+        # Drop it before closing: the descriptor number may be reused by a client connection.
         self._next()
         os.close(fd)
         self._begin()
@@ -111,7 +112,10 @@ class Writer:
         path.unlink()
 
     def close(self) -> None:
-        """Seal, and give the directory up to whoever ships it, whatever fails."""
+        """Seal, and release the lock, whatever fails.  Raises `OSError`.
+
+        The records are durable and ready to ship in any case.
+        """
         fd, self._fd = self._fd, None
         try:
             if fd is not None:
@@ -126,13 +130,13 @@ class Writer:
             os.close(self._lock)
 
     def give_up(self) -> None:
-        """Close a writer that is `lost`; what is left of its directory is shipped."""
+        """Close a writer that is `lost`, so that the rest of its directory is shipped."""
         _log.error("directory given up", extra={"directory": self.process})
         with contextlib.suppress(OSError):
             self.close()
 
     def _begin(self) -> None:
-        # It may be there, empty: from an attempt that could not sync its name.
+        # An attempt that could not sync the name has left an empty file.
         path = self._path(segment.OPEN)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -159,8 +163,8 @@ class Writer:
             self._path(segment.OPEN).rename(self._path(segment.TORN))
             os.close(fd)
         except OSError as exc:
-            # The file keeps the name of one that is being written; it is shipped once this
-            # process has ended and its lock is free.
+            # The file keeps the suffix of an open segment, and is shipped once this process has
+            # ended.
             _log.error("segment not set aside", extra={"segment": name, "error": str(exc)})
         else:
             _log.error("segment set aside", extra={"segment": name})

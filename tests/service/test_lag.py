@@ -21,7 +21,7 @@ def now_us(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def measure(root: Path, lag: Lag | None = None) -> float:
-    return (lag or Lag(root)).measure(list(spool.files(root)))
+    return (lag or Lag()).measure(list(spool.files(root)))
 
 
 def test_an_empty_spool_does_not_lag(tmp_path: Path, now_us: int) -> None:
@@ -40,7 +40,7 @@ def test_the_oldest_first_record_counts(tmp_path: Path, now_us: int, suffix: str
 
 
 def test_what_was_shipped_does_not_lag(tmp_path: Path, now_us: int) -> None:
-    lag = Lag(tmp_path)
+    lag = Lag()
     path = segment_file(tmp_path, [(head_of(at_us=now_us - 30 * SECOND_US), b"")])
     assert 30.0 == measure(tmp_path, lag)
     path.unlink()
@@ -48,7 +48,7 @@ def test_what_was_shipped_does_not_lag(tmp_path: Path, now_us: int) -> None:
 
 
 def test_sealing_changes_nothing(tmp_path: Path, now_us: int) -> None:
-    lag = Lag(tmp_path)
+    lag = Lag()
     path = segment_file(
         tmp_path, [(head_of(at_us=now_us - 30 * SECOND_US), b"")], suffix=segment.OPEN
     )
@@ -61,7 +61,7 @@ def test_a_file_that_is_shipped_meanwhile_is_left_out(tmp_path: Path, now_us: in
     segment_file(tmp_path, [(head_of(at_us=now_us - 30 * SECOND_US), b"")])
     found = list(spool.files(tmp_path))
     found[0].path.unlink()
-    assert 0.0 == Lag(tmp_path).measure(found)
+    assert 0.0 == Lag().measure(found)
 
 
 def test_a_clock_that_went_back_gives_no_negative_lag(tmp_path: Path, now_us: int) -> None:

@@ -1,4 +1,4 @@
-"""What every process sees of a spool: which files are ready, and how much room is left."""
+"""The directories of a spool: which files are ready to ship, and what is removed."""
 
 import errno
 import os
@@ -17,7 +17,6 @@ from tests.tools.deliveries import AT_US, head_of, segment_file
 from tests.tools.support.server import open_files
 
 RECORD = [(head_of(), b"body")]
-FAR = 1 << 40
 
 
 def ready(root: Path) -> dict[str, bool]:
@@ -26,7 +25,7 @@ def ready(root: Path) -> dict[str, bool]:
 
 @pytest.fixture
 def other_process(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Return a process that has sealed one segment, written to the next, and lives."""
+    """Start a process that has sealed one segment, written to the next, and is alive."""
     program = (
         "import sys, pathlib\n"
         "from receiver.spool import Writer, segment\n"
@@ -63,7 +62,7 @@ def test_an_open_segment_is_ready_once_its_writer_is_dead(
     assert {f"{name}-0.seg": True, f"{name}-1.open": True} == ready(tmp_path)
 
 
-def test_the_id_that_markers_are_made_of_is_hard_to_guess(
+def test_the_id_that_markers_are_derived_from_is_hard_to_guess(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -134,6 +133,13 @@ def test_what_a_file_system_puts_into_its_root_is_left_alone(tmp_path: Path) -> 
     assert (tmp_path / "lost+found").is_dir()
 
 
+@pytest.mark.parametrize("name", ["lock", "stray.seg", "x-0.open"])
+def test_a_stray_file_in_the_root_hides_no_segment(tmp_path: Path, name: str) -> None:
+    path = segment_file(tmp_path, RECORD)
+    (tmp_path / name).write_bytes(b"")
+    assert path in [found.path for found in spool.files(tmp_path)]
+
+
 # Burying.
 
 
@@ -166,7 +172,7 @@ def test_the_empty_file_that_a_dead_writer_had_just_begun_is_removed(tmp_path: P
 
 
 def test_what_a_probe_left_in_a_dead_directory_goes_with_it(tmp_path: Path) -> None:
-    # A process that was killed in the middle of a probe leaves the file, or its temporary one.
+    # A process that is killed in the middle of a probe leaves the file, or its temporary one.
     path = segment_file(tmp_path, [], suffix=segment.OPEN)
     (path.parent / "probe").write_bytes(bytes(4096))
     (path.parent / ".probe.17-ab12.tmp").write_bytes(bytes(4096))
@@ -206,71 +212,7 @@ def test_the_directory_that_was_named_is_kept(tmp_path: Path) -> None:
     assert path.parent.is_dir()
 
 
-# Room.
-
-
-def test_everything_in_the_spool_counts_whoever_wrote_it(tmp_path: Path) -> None:
-    segment_file(tmp_path, [(b"", bytes(1000))])
-    segment_file(tmp_path, [(b"", bytes(500))], suffix=segment.OPEN)
-    writer = Writer(tmp_path)
-    writer.write([segment.frame(writer.marker, b"", []), bytes(250)], records=1)
-    room = spool.room(tmp_path, bytes_max=5000, reserve_bytes=0)
-    used = 1750 + 3 * segment.HEADER_BYTES
-    assert (used, 5000 - used, "RECEIVER_SPOOL_BYTES_MAX") == (
-        room.used,
-        room.left,
-        room.bounded_by,
-    )
-
-
-def test_the_reserve_of_the_disk_bounds_the_room(tmp_path: Path) -> None:
-    volume = os.statvfs(tmp_path)
-    free = volume.f_bavail * volume.f_frsize
-    room = spool.room(tmp_path, bytes_max=FAR * 1000, reserve_bytes=free + FAR)
-    assert "RECEIVER_DISK_RESERVE_BYTES" == room.bounded_by
-    assert room.left < 0
-    assert room.left == room.disk_left
-
-
-def test_what_the_disk_would_allow_is_told_also_where_the_limit_bounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    volume = os.statvfs(tmp_path)
-    # Others write to the same disk meanwhile.
-    monkeypatch.setattr(os, "statvfs", lambda path: volume)
-    free = volume.f_bavail * volume.f_frsize
-    room = spool.room(tmp_path, bytes_max=1000, reserve_bytes=1 << 20)
-    assert (1000, free - (1 << 20)) == (room.left, room.disk_left)
-
-
-def test_a_file_that_is_shipped_while_room_is_measured_hides_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process = clock.new_id()
-    paths = [
-        segment_file(tmp_path, [(b"", bytes(1000))], process=process, number=number)
-        for number in range(5)
-    ]
-    real = os.scandir
-
-    def scandir(path: Path) -> Iterator["os.DirEntry[str]"]:
-        for entry in sorted(real(path), key=lambda entry: entry.name):
-            if entry.name == paths[2].name:
-                paths[2].unlink()
-            yield entry
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    room = spool.room(tmp_path, bytes_max=FAR, reserve_bytes=0)
-    assert 4 * (1000 + segment.HEADER_BYTES) == room.used
-
-
-@pytest.mark.parametrize("name", ["lock", "stray.seg", "x-0.open"])
-def test_a_stray_file_in_the_root_hides_nothing(tmp_path: Path, name: str) -> None:
-    path = segment_file(tmp_path, RECORD)
-    (tmp_path / name).write_bytes(b"")
-    assert path in [found.path for found in spool.files(tmp_path)]
-    room = spool.room(tmp_path, bytes_max=1 << 30, reserve_bytes=0)
-    assert room.used >= path.stat().st_size
+# Making.
 
 
 def test_a_directory_that_cannot_be_made_durable_costs_no_descriptor(

@@ -1,7 +1,7 @@
 """Spool and shipper together, in any order, through crashes and power cuts.
 
-What must hold after every step: each acknowledged delivery can be read, in the spool or in the
-archive, its body equal; the archive holds none twice; nothing is there that was never sent.
+After every step each acknowledged delivery can be read, in the spool or in the archive, with its
+body unchanged; the archive holds none twice, and nothing that was never sent.
 """
 
 import base64
@@ -36,7 +36,7 @@ bodies_of_a_group = st.lists(st.binary(max_size=24), min_size=1, max_size=3)
 
 
 class Unsteady(DirectoryStore):
-    """A directory whose put of a given number fails, before or after it took effect."""
+    """A directory store whose n-th put fails, before or after it took effect."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -53,12 +53,12 @@ class Unsteady(DirectoryStore):
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """One spool, at most one living writer, any number of dead ones, and an archive."""
+    """One spool, at most one live writer, any number of dead ones, and an archive."""
 
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="spool-machine-"))
-        # What a power cut leaves is modelled by the rules, so a real sync would only take time.
+        # The rules model what a power cut leaves, so a real sync would only take time.
         self.faults = contextlib.ExitStack()
         for name in ("fsync", "fdatasync"):
             self.faults.enter_context(mock.patch.object(os, name))
@@ -67,7 +67,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.writer: Writer | None = None
         self.sent: dict[str, bytes] = {}
         self.acknowledged: set[str] = set()
-        # Segment files that lost bytes which nobody was told of, and may be damaged there.
+        # Segments in which the disk replaced unacknowledged bytes by zeros.
         self.damaged: set[str] = set()
 
     # The writer's life.
@@ -101,17 +101,17 @@ class SpoolMachine(RuleBasedStateMachine):
             faults.enter_context(mock.patch.object(os, "writev", writev))
             if not cut_back:
                 faults.enter_context(mock.patch.object(os, "ftruncate", _fail))
-            self._write_in_vain(buffers)
+            self._fail_to_write(buffers)
 
     @precondition(lambda self: self.writer is not None)
     @rule(bodies=bodies_of_a_group, kept=st.integers(0, 400), zeros=st.booleans())
     def append_to_a_failing_disk(self, bodies: list[bytes], kept: int, zeros: bool) -> None:
-        """Fail the sync; of what was not synced, the disk keeps so many bytes."""
+        """Fail the sync; the disk keeps some of the bytes that were not synced."""
         _, buffers = self._group(bodies)
         synced = self._writer.bytes
         name = segment.name_of(self._writer.process, self._number())
         with mock.patch.object(os, "fdatasync", _fail):
-            self._write_in_vain(buffers)
+            self._fail_to_write(buffers)
         self._lose_tail(self._path(name), synced, kept, zeros)
 
     @precondition(lambda self: self.writer is not None)
@@ -132,13 +132,13 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.writer is not None)
     @rule()
     def kill(self) -> None:
-        """End the process: the kernel closes its files and frees its lock; nothing else."""
+        """End the process: the kernel closes its files and frees its lock, no more."""
         self._abandon()
 
     @precondition(lambda self: self.writer is not None)
     @rule(bodies=bodies_of_a_group, kept=st.integers(0, 400), zeros=st.booleans())
     def cut_the_power(self, bodies: list[bytes], kept: int, zeros: bool) -> None:
-        """End everything after a write and before its sync; the disk kept so many bytes of it."""
+        """End everything between a write and its sync; the disk keeps some bytes of the write."""
         _, buffers = self._group(bodies)
         synced = self._writer.bytes
         name = segment.name_of(self._writer.process, self._number())
@@ -155,7 +155,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def cut_the_power_before_a_rename_is_durable(self) -> None:
         """A segment that was set aside has its old name again."""
-        # Not a precondition: what is drawn must not depend on the disk.
+        # Not a precondition: the choice of rules must not depend on the disk.
         if self._writer._fd is not None:
             return
         process = self._writer.process
@@ -190,10 +190,10 @@ class SpoolMachine(RuleBasedStateMachine):
                 shutil.copy(kept / path.relative_to(self.spool), path)
         shutil.rmtree(kept)
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
-    def what_was_acknowledged_can_be_read_and_is_what_was_sent(self) -> None:
+    def acknowledged_deliveries_can_be_read_and_are_unchanged(self) -> None:
         archived, spooled = self._archived(), self._spooled()
         assert self.acknowledged <= {*archived, *spooled}
         for found in (archived, spooled):
@@ -215,7 +215,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.faults.close()
             shutil.rmtree(self.home)
 
-    # How it is done.
+    # Helpers.
 
     @property
     def _writer(self) -> Writer:
@@ -233,7 +233,7 @@ class SpoolMachine(RuleBasedStateMachine):
             buffers += [segment.frame(self._writer.marker, head, [body]), body]
         return ids, buffers
 
-    def _write_in_vain(self, buffers: list[bytes]) -> None:
+    def _fail_to_write(self, buffers: list[bytes]) -> None:
         try:
             self._writer.write(buffers, records=len(buffers) // 2)
         except OSError:
@@ -249,7 +249,7 @@ class SpoolMachine(RuleBasedStateMachine):
         return found
 
     def _lose_tail(self, path: Path, synced: int, kept: int, zeros: bool) -> None:
-        """Let the disk keep a part of what was not synced; the rest is zeros, or not there."""
+        """Keep some of the bytes that were not synced; replace the rest by zeros or drop it."""
         size = path.stat().st_size
         lost = max(0, size - synced - kept)
         os.truncate(path, size - lost)
@@ -279,7 +279,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 if isinstance(part, Record):
                     delivery = decode(part.head, part.body)
                     found[delivery.delivery_id] = delivery.body
-                # Only what a disk made zeros of can be taken for damage.
+                # Only zeros that the disk wrote can be taken for damage.
                 assert not isinstance(part, Damage) or file.name in self.damaged
         return found
 
@@ -298,7 +298,7 @@ class SpoolMachine(RuleBasedStateMachine):
         numbers: dict[str, list[int]] = {}
         for listed in self.store.list("index/"):
             name = Path(listed.key).name.removesuffix(".jsonl.gz")
-            numbers.setdefault(segment.process_of(name), []).append(int(name.rpartition("-")[2]))
+            numbers.setdefault(segment.process_of(name), []).append(segment.number_of(name))
         for found in numbers.values():
             assert list(range(len(found))) == sorted(found)
 

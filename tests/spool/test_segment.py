@@ -1,4 +1,4 @@
-"""A segment file: what was written is read, what is damaged is named, nothing is made up."""
+"""A segment file: all that was written is read, damage is reported, nothing is invented."""
 
 import os
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ def test_a_body_that_imitates_a_record_is_not_taken_for_one(tmp_path: Path) -> N
     assert [(b"head", imitation), (b"next", b"body")] == records_in(
         list(segment.read(write(tmp_path, content)))
     )
-    content[0] ^= 1  # the reader must now search, and comes upon the imitation
+    content[0] ^= 1  # the reader must search now, and meets the imitation
     parts = list(segment.read(write(tmp_path, content)))
     assert [(b"next", b"body")] == records_in(parts)
 
@@ -192,7 +192,7 @@ def test_a_page_that_was_never_written_costs_only_its_records(tmp_path: Path) ->
 
 @pytest.mark.parametrize("shift", range(-9, 10))
 def test_the_next_record_is_found_wherever_it_begins(tmp_path: Path, shift: int) -> None:
-    # Around a mebibyte, where the reader takes its next look at the file.
+    # Around a mebibyte, where the window of the search ends.
     first_end = (1 << 20) + 1 + shift
     body = bytes(first_end - segment.HEADER_BYTES - len(b"head"))
     content = bytearray(framed(PROCESS, [(b"head", body), (b"next", b"body")]))
@@ -220,7 +220,7 @@ def test_a_file_that_is_not_there_raises(tmp_path: Path) -> None:
         list(segment.read(path_of(tmp_path)))
 
 
-def test_the_bytes_of_damage_can_be_had(tmp_path: Path) -> None:
+def test_the_bytes_of_damage_can_be_read(tmp_path: Path) -> None:
     content = bytearray(framed(PROCESS, RECORDS))
     content[-1] ^= 1
     path = write(tmp_path, content)
@@ -229,11 +229,11 @@ def test_the_bytes_of_damage_can_be_had(tmp_path: Path) -> None:
     assert bytes(content[damage.offset :]) == segment.read_bytes(path, damage)
 
 
-def test_the_first_head_is_had_without_reading_bodies(tmp_path: Path) -> None:
+def test_the_first_head_is_read(tmp_path: Path) -> None:
     assert RECORDS[0][0] == segment.first_head(write(tmp_path, framed(PROCESS, RECORDS)))
 
 
-def test_no_first_head_is_had_of_a_damaged_header(tmp_path: Path) -> None:
+def test_a_damaged_header_has_no_head(tmp_path: Path) -> None:
     content = framed(PROCESS, RECORDS)
     for position in range(segment.HEADER_BYTES):
         flipped = bytearray(content)
@@ -243,7 +243,55 @@ def test_no_first_head_is_had_of_a_damaged_header(tmp_path: Path) -> None:
     assert segment.first_head(write(tmp_path, b"")) is None
 
 
-def test_names_tell_process_and_number() -> None:
-    name = segment.name_of(PROCESS, 12)
-    assert f"{PROCESS}-12" == name
-    assert PROCESS == segment.process_of(name)
+# Names.
+
+
+@given(st.integers(0, 253_402_300_799_999_999), st.integers(0, 10**18 - 1))
+def test_a_name_is_parsed_into_what_it_was_made_of(at_us: int, number: int) -> None:
+    process = clock.new_id(at_us)
+    name = segment.name_of(process, number)
+    assert f"{process}-{number}" == name
+    assert (process, number) == segment.parse(name)
+    assert (process, number) == (segment.process_of(name), segment.number_of(name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "notes-1",
+        PROCESS,
+        f"{PROCESS}-",
+        f"{PROCESS}-x",
+        f"{PROCESS}--1",
+        f"{PROCESS}-+1",
+        f"{PROCESS}-01",  # `name_of` writes no zeros in front
+        f"{PROCESS}-1 ",
+        f"{PROCESS}-1\n",
+        f"{PROCESS}-\N{ARABIC-INDIC DIGIT ONE}",
+        f"{PROCESS}-1000000000000000000",  # larger than any store or catalog must take
+        f"{PROCESS}-1.seg",
+        f"x{PROCESS}-1",
+        f"{PROCESS.upper()}-1",
+        f"{PROCESS.replace('-7d4e-', '-4d4e-')}-1",  # a UUID of another version
+        f"{PROCESS.replace('-', '')}-1",
+    ],
+)
+def test_other_text_is_not_the_name_of_a_segment(text: str) -> None:
+    assert segment.parse(text) is None
+    for part_of in (segment.process_of, segment.number_of):
+        with pytest.raises(ValueError, match="not the name of a segment"):
+            part_of(text)
+
+
+@pytest.mark.parametrize("name", ["notes", "notes-1", PROCESS])
+def test_a_file_that_is_not_named_like_a_segment_is_read_as_damage(
+    tmp_path: Path, name: str
+) -> None:
+    content = framed(PROCESS, RECORDS)
+    path = tmp_path / f"{name}{segment.SEALED}"
+    path.write_bytes(content)
+    assert [Damage(0, len(content))] == list(segment.read(path))
+    assert segment.first_head(path) is None
+    assert [] == list(segment.heads(path))

@@ -1,4 +1,4 @@
-"""The writer of one spool directory: what it returned for is durable, whatever fails next."""
+"""The writer of one spool directory: records stay durable, whatever fails after the write."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def names(writer: Writer) -> list[str]:
 
 
 def bodies(writer: Writer, name: str) -> list[bytes]:
-    """Return what a segment holds, which must be records and nothing else."""
+    """Return the bodies in a segment, which must hold nothing but records."""
     parts = list(segment.read(writer.directory / f"{writer.process}-{name}"))
     found = [part.body for part in parts if isinstance(part, Record)]
     assert len(found) == len(parts)
@@ -53,7 +53,7 @@ def fail_once(
 
 
 def write_half(fd: int, buffers: Buffers) -> None:
-    """Write the first half of what was to be written, as a disk does that gets full."""
+    """Write the first half of the buffers, as a disk does that becomes full."""
     content = b"".join(buffers)
     os.write(fd, content[: len(content) // 2])
 
@@ -70,7 +70,7 @@ def test_a_writer_makes_and_locks_a_directory_of_its_own(writer: Writer, tmp_pat
     assert writer.directory != other.directory
 
 
-def test_what_was_written_is_read_through_another_handle(writer: Writer) -> None:
+def test_records_are_read_through_another_handle(writer: Writer) -> None:
     write(writer, b"one", b"two")
     write(writer, b"")
     assert [b"one", b"two", b""] == bodies(writer, "0.open")
@@ -122,7 +122,7 @@ def test_sealing_renames_and_begins_the_next_number(writer: Writer) -> None:
     assert (0, 0) == (writer.records, writer.bytes)
 
 
-def test_what_holds_no_record_is_not_sealed(writer: Writer) -> None:
+def test_a_segment_without_a_record_is_not_sealed(writer: Writer) -> None:
     writer.seal()
     write(writer, b"one")
     writer.seal()
@@ -140,7 +140,7 @@ def test_the_age_counts_from_the_first_record(writer: Writer) -> None:
     assert 0 == writer.age_seconds
 
 
-def test_closing_seals_and_gives_the_lock_up(writer: Writer) -> None:
+def test_closing_seals_and_releases_the_lock(writer: Writer) -> None:
     write(writer, b"one")
     writer.close()
     assert ["0.seg", "lock"] == names(writer)
@@ -268,14 +268,14 @@ def test_a_probe_leaves_nothing(writer: Writer, monkeypatch: pytest.MonkeyPatch)
     assert ["0.open", "lock"] == names(writer)
 
 
-def test_records_of_a_writer_bear_its_marker_and_no_other(writer: Writer, tmp_path: Path) -> None:
+def test_a_writers_records_have_its_marker_and_no_other(writer: Writer, tmp_path: Path) -> None:
     other = Writer(tmp_path)
     write(writer, framed(other.process, [(b"head", b"imitated")]))
     assert 1 == len(bodies(writer, "0.open"))
     assert writer.marker != other.marker
 
 
-# Somebody removes what is being written.
+# The lock or the open segment is removed.
 
 
 def removed_lock(writer: Writer) -> None:
@@ -292,12 +292,12 @@ def test_nothing_is_durable_once_the_lock_or_the_segment_was_removed(
 ) -> None:
     write(writer, b"one")
     remove(writer)
-    with pytest.raises(OSError, match="removed by somebody"):
+    with pytest.raises(OSError, match="lock or the open segment was removed"):
         write(writer, b"two")
     writer.give_up()
 
 
-def test_what_was_durable_before_the_lock_was_removed_is_there_to_be_shipped(
+def test_records_that_were_durable_before_the_lock_was_removed_are_ready_to_ship(
     writer: Writer, tmp_path: Path
 ) -> None:
     write(writer, b"one")
@@ -308,7 +308,7 @@ def test_what_was_durable_before_the_lock_was_removed_is_there_to_be_shipped(
     assert b"one" in bodies(writer, "0.seg")
 
 
-def test_a_close_that_fails_gives_the_lock_up_all_the_same(
+def test_a_close_that_fails_releases_the_lock_all_the_same(
     writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(writer, b"one")

@@ -1,14 +1,10 @@
-"""The spool as requests see it: shared syncs, nothing acknowledged that is not durable."""
+"""The spool as requests see it: shared syncs, and nothing acknowledged that is not durable."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import random
-import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,114 +12,30 @@ import pytest
 
 from receiver import disk, metrics, spool
 from receiver.errors import SpoolUnavailable
-from receiver.spool import Spool, Writer, group_commit, segment
-from receiver.spool.segment import Record
+from receiver.spool import Spool, Writer, committer, room
+from receiver.spool import append as module
+from tests.spool.helpers import (
+    DEADLINE_SECONDS,
+    Syncs,
+    append,
+    bodies,
+    fail_once,
+    names,
+    opened,
+    refuse,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
-DEADLINE_SECONDS = 60.0
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@contextlib.asynccontextmanager
-async def opened(root: Path, **options: Any) -> AsyncIterator[Spool]:
-    """Open a spool that seals nothing by itself, unless told otherwise; close it at the end."""
-    defaults: dict[str, Any] = {
-        "batch_bytes": 1 << 40,
-        "batch_seconds": 3600.0,
-        "spool_bytes_max": 1 << 40,
-        "disk_reserve_bytes": 0,
-    }
-    made = Spool(root, **(defaults | options))
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def append(into: Spool, body: bytes) -> "asyncio.Future[None]":
-    return into.append(b"head", [body[:3], body[3:]], body_bytes=len(body))
-
-
-def bodies(root: Path) -> list[bytes]:
-    """Return all that the spool's files hold, which must be records and nothing else."""
-    parts = [part for found in spool.files(root) for part in segment.read(found.path)]
-    found = [part.body for part in parts if isinstance(part, Record)]
-    assert len(found) == len(parts)
-    return found
-
-
-def names(root: Path) -> list[str]:
-    """Return the segments without their process, in order."""
-    return [f"{found.name.rpartition('-')[2]}{found.path.suffix}" for found in spool.files(root)]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens in another thread."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not condition():  # noqa: ASYNC110 # nothing there tells of it
-            await asyncio.sleep(0.005)
-
-
-class Syncs:
-    """Counts the syncs of data, and holds them up while it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        self.steps: list[str] = []
-        self._go_on = threading.Event()
-        self._go_on.set()
-        real = disk.sync_data
-
-        def sync(fd: int) -> None:
-            self.count += 1
-            self.steps.append("sync")
-            assert self._go_on.wait(DEADLINE_SECONDS)
-            real(fd)
-            self.steps.append("synced")
-
-        monkeypatch.setattr(disk, "sync_data", sync)
-
-    @contextlib.contextmanager
-    def held_up(self) -> Iterator[None]:
-        self._go_on.clear()
-        try:
-            yield
-        finally:
-            self._go_on.set()
-
-
-@pytest.fixture
-def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
-    return Syncs(monkeypatch)
-
-
-def fail_once(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
-    """Make the next call of a function of `os` fail, a write after half of its bytes."""
-    real = getattr(os, name)
-
-    def fail(first: Any, *given: Any, **named: Any) -> Any:
-        if name == "open" and not given[0] & os.O_EXCL:
-            return real(first, *given, **named)  # somebody else's, who makes no file
-        monkeypatch.setattr(os, name, real)
-        if name == "writev":
-            content = b"".join(given[0])
-            os.write(first, content[: len(content) // 2])
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(os, name, fail)
-
-
-# Durability, and sharing it.
+# Durability, and sharing syncs.
 
 
 async def test_what_is_acknowledged_can_be_read_from_the_disk(tmp_path: Path) -> None:
     async with opened(tmp_path) as into:
-        await append(into, b"a body in chunks")
+        held_by = await append(into, b"a body in chunks")
+        assert [held_by] == [found.name for found in spool.files(tmp_path)]
         assert [b"a body in chunks"] == bodies(tmp_path)
         await append(into, b"")
         assert [b"a body in chunks", b""] == bodies(tmp_path)
@@ -171,7 +83,7 @@ async def test_the_last_request_before_a_silence_is_synced_at_once(
 ) -> None:
     async with opened(tmp_path) as into:
         for number in range(1, 20):
-            # Nothing else happens: no timer and no second request moves it on.
+            # Nothing else happens: no timer and no second request hands it over.
             await asyncio.wait_for(append(into, b"alone"), DEADLINE_SECONDS)
             assert number == syncs.count
 
@@ -207,7 +119,7 @@ async def test_a_request_that_was_cancelled_harms_no_other(tmp_path: Path, syncs
             futures[1].cancel()
         await asyncio.gather(futures[0], futures[2])
         await append(into, b"next")
-        # It was written all the same, and is archived: nobody was told that it was not.
+        # Its record was written all the same, and is archived.
         assert [b"0", b"1", b"2", b"next"] == bodies(tmp_path)
 
 
@@ -267,7 +179,7 @@ async def test_a_failure_makes_the_spool_unready_until_the_disk_is_tried_with_su
         with pytest.raises(SpoolUnavailable):
             await append(into, b"refused")
         assert "the spool's disk failed: Input/output error" == into.problem()
-        # No request comes, for the door asks first; it is tried all the same.
+        # No request comes, because the door asks first; the disk is tried all the same.
         await until(lambda: tried >= 3)
         assert into.problem() is not None
         monkeypatch.setattr(os, "fdatasync", real)
@@ -314,49 +226,11 @@ async def test_a_next_segment_that_cannot_be_begun_leaves_no_gap(
     assert [b"one", b"two"] == bodies(tmp_path)
 
 
-def test_a_process_that_cannot_commit_any_more_ends_instead_of_waiting_for_ever(
-    tmp_path: Path,
-) -> None:
-    program = """
-import asyncio, pathlib, sys
-from receiver.spool import Spool, Writer
-
-def stumble(self, buffers, *, records):
-    raise MemoryError
-
-Writer.write = stumble
-
-async def main():
-    spool = Spool(
-        pathlib.Path(sys.argv[1]),
-        batch_bytes=1 << 30, batch_seconds=60.0, spool_bytes_max=1 << 30, disk_reserve_bytes=0,
-    )
-    await spool.append(b"head", [b"body"], body_bytes=4)
-
-asyncio.run(main())
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert 1 == ended.returncode
-    assert "commit thread failed, this process ends" in ended.stderr
-    assert "MemoryError" in ended.stderr
-    assert all(found.ready for found in spool.files(tmp_path))
-
-
 async def test_without_a_disk_the_spool_opens_all_the_same_and_goes_on_when_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.mkdir
-
-    def refuse(*given: Any, **named: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse(errno.ENOSPC))
     async with opened(tmp_path) as into:
         assert "the spool's disk failed: No space left on device" == into.problem()
         with pytest.raises(SpoolUnavailable):
@@ -367,13 +241,10 @@ async def test_without_a_disk_the_spool_opens_all_the_same_and_goes_on_when_ther
         assert [b"taken"] == bodies(tmp_path)
 
 
-async def test_closing_without_a_disk_is_no_error(
+async def test_closing_without_a_disk_raises_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*given: Any, **named: Any) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse(errno.EROFS))
     async with opened(tmp_path) as into:
         assert into.problem() is not None
     assert [] == names(tmp_path)
@@ -382,7 +253,7 @@ async def test_closing_without_a_disk_is_no_error(
 async def test_a_disk_that_does_not_answer_is_a_problem_until_it_does(
     tmp_path: Path, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "_STALLED_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_STALLED_SECONDS", 0.05)
     async with opened(tmp_path) as into:
         with syncs.held_up():
             future = append(into, b"waits")
@@ -407,19 +278,28 @@ async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, syncs: Syncs) 
 async def test_a_spool_that_cannot_be_measured_takes_nothing_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*given: Any, **named: Any) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 0.01)
+    monkeypatch.setattr(room, "_MEASURE_SECONDS", 0.01)
     async with opened(tmp_path) as into:
         with monkeypatch.context() as patch:
-            patch.setattr(os, "statvfs", refuse)
+            patch.setattr(os, "statvfs", refuse(errno.EIO))
             await until(lambda: into.problem() is not None)
             assert "cannot be measured: Input/output error" in str(into.problem())
         await until(lambda: into.problem() is None)
 
 
 # Sealing.
+
+
+class Sealed:
+    """Notes what the hook is told, and in which thread."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.threads: set[int] = set()
+
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+        self.threads.add(threading.get_ident())
 
 
 async def test_a_segment_is_sealed_when_it_is_large_enough(tmp_path: Path) -> None:
@@ -439,6 +319,73 @@ async def test_a_segment_is_sealed_when_it_is_old_enough_also_when_nothing_comes
         await until(lambda: names(tmp_path) == ["0.seg", "1.open"])
         await append(into, b"two")
         await until(lambda: names(tmp_path) == ["0.seg", "1.seg", "2.open"])
+
+
+async def test_an_age_of_milliseconds_is_kept_to_the_millisecond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing but the age itself may wake the committing thread.
+    monkeypatch.setattr(committer, "_RETRY_SECONDS", 3600.0)
+    loop = asyncio.get_running_loop()
+    sealed_at: list[float] = []
+    waits: list[float] = []
+    async with opened(
+        tmp_path, batch_seconds=0.05, sealed=lambda name: sealed_at.append(loop.time())
+    ) as into:
+        for _ in range(11):
+            began = loop.time()
+            await append(into, b"alone")
+            await until(lambda: len(sealed_at) > len(waits))
+            waits.append(sealed_at[-1] - began)
+    assert min(waits) >= 0.05
+    # The median, because a busy machine may hold up some.
+    assert sorted(waits)[5] < 0.15
+
+
+async def test_the_hook_is_called_in_the_loops_thread_once_the_requests_are_settled(
+    tmp_path: Path,
+) -> None:
+    futures: list[asyncio.Future[Any]] = []
+    settled: list[bool] = []
+    sealed = Sealed()
+
+    def hook(name: str) -> None:
+        sealed(name)
+        settled.append(futures[-1].done())
+
+    async with opened(tmp_path, batch_bytes=1, sealed=hook) as into:
+        for _ in range(3):
+            futures.append(append(into, b"body"))
+            await until(lambda: len(sealed.names) == len(futures))
+    assert [True] * 3 == settled
+    assert {threading.get_ident()} == sealed.threads
+    assert [future.result() for future in futures] == sealed.names
+    assert [found.name for found in spool.files(tmp_path)] == sealed.names
+
+
+async def test_a_segment_whose_successor_cannot_be_begun_is_reported_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = Sealed()
+    async with opened(tmp_path, batch_bytes=1, sealed=sealed) as into:
+        fail_once(monkeypatch, "open", errno.ENOSPC)
+        name = await append(into, b"one")
+        await until(lambda: sealed.names == [name])
+
+
+async def test_a_segment_that_was_set_aside_is_not_reported_as_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = Sealed()
+    async with opened(tmp_path, batch_seconds=0.3, sealed=sealed) as into:
+        torn = await append(into, b"one")
+        fail_once(monkeypatch, "fdatasync", errno.EIO)
+        with pytest.raises(SpoolUnavailable):
+            await append(into, b"two")
+        name = await append(into, b"three")
+        await until(lambda: bool(sealed.names))
+    assert torn != name
+    assert [name] == sealed.names
 
 
 async def test_closing_commits_what_waits_and_seals(tmp_path: Path, syncs: Syncs) -> None:
@@ -472,7 +419,7 @@ async def test_a_writer_whose_lock_somebody_removed_is_replaced(tmp_path: Path) 
         await append(into, b"two")
         assert 2 == len(spool.directories(tmp_path))
         assert into.problem() is None
-        # A shipper takes the first for dead, and finds there all that was acknowledged.
+        # A shipper takes the first writer for dead, and finds all that it acknowledged.
         ready = [found.path.parent for found in spool.files(tmp_path) if found.ready]
         assert [old] == ready
     assert [b"one", b"two"] == bodies(tmp_path)
@@ -491,8 +438,8 @@ async def test_closing_an_unused_spool_leaves_nothing_to_ship(tmp_path: Path) ->
 async def test_a_spool_takes_no_more_than_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is written while it is measured counts twice, until it is measured again.
-    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 3600.0)
+    # Records that are written during a measurement count twice until the next one.
+    monkeypatch.setattr(room, "_MEASURE_SECONDS", 3600.0)
     async with opened(tmp_path, spool_bytes_max=10_000) as into:
         taken = 0
         while taken < 20 and into.problem(1000) is None:
@@ -509,7 +456,7 @@ async def test_bytes_that_others_left_count(tmp_path: Path) -> None:
     async with opened(tmp_path, spool_bytes_max=10_000) as into:
         assert into.problem(400) is None
         assert "the spool is full (RECEIVER_SPOOL_BYTES_MAX)" == into.problem(600)
-        # Another process goes on writing; it is seen without an append of ours.
+        # Another process goes on writing; that is seen without an append here.
         other.write([bytes(600)], records=1)
         await until(lambda: into.problem() is not None)
 
@@ -544,19 +491,18 @@ async def test_measuring_forgets_nothing_that_is_on_its_way_to_the_disk(
     tmp_path: Path, syncs: Syncs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = threading.Semaphore(0)
-    real = spool.directory.room
+    real = room.measure_room
 
-    def room(*given: Any, **named: Any) -> spool.Room:
+    def measure(*given: Any, **named: Any) -> spool.Room:
         measured.release()
         return real(*given, **named)
 
-    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 0.0)
-    monkeypatch.setattr(group_commit, "_TICK_SECONDS", 0.01)
+    monkeypatch.setattr(room, "_MEASURE_SECONDS", 0.0)
     async with opened(tmp_path, spool_bytes_max=10_000) as into:
         with syncs.held_up():
             first = append(into, bytes(4_000))
             await until(lambda: syncs.count == 1)
-            monkeypatch.setattr(spool.directory, "room", room)
+            monkeypatch.setattr(room, "measure_room", measure)
             second = append(into, bytes(4_000))
             await until(lambda: measured.acquire(blocking=False))
             assert into.problem(2_000) is not None
@@ -571,19 +517,19 @@ async def test_measuring_forgets_nothing_that_reached_the_disk_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured, go_on = threading.Event(), threading.Event()
-    real = spool.directory.room
+    real = room.measure_room
 
-    def room(*given: Any, **named: Any) -> spool.Room:
+    def measure(*given: Any, **named: Any) -> spool.Room:
         found = real(*given, **named)
         measured.set()
         assert go_on.wait(DEADLINE_SECONDS)
         return found
 
-    monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr(room, "_MEASURE_SECONDS", 0.0)
     async with opened(tmp_path, spool_bytes_max=10_000) as into:
-        monkeypatch.setattr(spool.directory, "room", room)
+        monkeypatch.setattr(room, "measure_room", measure)
         await until(measured.is_set)
-        monkeypatch.setattr(group_commit, "_MEASURE_SECONDS", 3600.0)
+        monkeypatch.setattr(room, "_MEASURE_SECONDS", 3600.0)
         for _ in range(2):
             await append(into, bytes(4_000))
         go_on.set()
