@@ -18,25 +18,18 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from receiver import clock, metrics
-from receiver.archive.reading import Entry
+from receiver.archive import keys
+from receiver.archive.schema import Entry
 from receiver.errors import LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
-from receiver.replay.arrivals import (
-    day_of,
-    days_of,
-    hours_around,
-    new_keys,
-    prefix_of,
-    read_indexes,
-    segment_of,
-)
+from receiver.replay.arrivals import hours_around, new_keys, read_indexes
 from receiver.replay.position import Position, Stored
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form
@@ -205,18 +198,16 @@ class Forwarder:
 
     def _failed_key(self) -> str:
         now_us = self._now_us()
-        return (
-            f"{self._failed_prefix}/date={clock.partition(now_us)[0]}/{clock.new_id(now_us)}.jsonl"
-        )
+        return f"{self._failed_prefix}/{keys.day_folder(now_us)}/{clock.new_id(now_us)}.jsonl"
 
     # What to send.
 
     async def _items(self) -> AsyncGenerator[Item]:
         while True:
             is_late_look = time.monotonic() - self._looked_late >= LATE_SECONDS
-            keys = deque(await asyncio.to_thread(self._new_keys, late=is_late_look))
-            while keys:
-                found = self._begin(await asyncio.to_thread(read_indexes, self._store, keys))
+            waiting = deque(await asyncio.to_thread(self._new_keys, late=is_late_look))
+            while waiting:
+                found = self._begin(await asyncio.to_thread(read_indexes, self._store, waiting))
                 requests = read(self._store, found.__iter__, self._form.request)
                 async with aclosing(requests):
                     async for item in requests:
@@ -229,9 +220,11 @@ class Forwarder:
         prefixes = hours_around(self._now_us())
         if late:
             self._looked_late = time.monotonic()
-            self._days = days_of(self._store)
+            self._days = keys.days(self._store.folders(keys.INDEX))
             first, last = self._position.from_day, self._today() + timedelta(days=1)
-            prefixes = [prefix_of(day) for day in self._days if first <= day <= last]
+            prefixes = [
+                keys.day_prefix(keys.INDEX, day) for day in self._days if first <= day <= last
+            ]
         return new_keys(self._store, prefixes, known=self._knows)
 
     def _knows(self, segment: str) -> bool:
@@ -250,13 +243,13 @@ class Forwarder:
             self._unwritten = True
 
     def _today(self) -> date:
-        return _day(self._now_us())
+        return keys.day_at(self._now_us())
 
     def _begin(self, indexes: Mapping[str, list[Entry]]) -> list[Entry]:
         """Begin segments; return what they hold, by arrival."""
         merged: list[tuple[int, str, Entry]] = []
         for key, found in indexes.items():
-            segment = _Segment(segment_of(key), day_of(key))
+            segment = _Segment(keys.segment_of(key), keys.day_of(key))
             self._begun[segment.name] = segment
             for entry in found:
                 at_us = clock.read_rfc3339(entry.received_at)
@@ -305,10 +298,6 @@ class Forwarder:
 def _first(segment: _Segment) -> Iterator[int]:
     """Yield the oldest arrival that is not settled: they were put in by arrival."""
     return iter(list(segment.unsettled.values())[:1])
-
-
-def _day(moment_us: int) -> date:
-    return datetime.fromtimestamp(moment_us / 1e6, UTC).date()
 
 
 def _lines(failed: list[dict[str, Any]]) -> bytes:

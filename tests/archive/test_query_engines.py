@@ -13,7 +13,7 @@ from sqlglot import exp
 from receiver import clock
 from receiver.archive import callbacks_key, index_key, line
 from receiver.archive.body import decode
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.providers import PROVIDERS, Recognised
 from tests.tools.deliveries import AT_US, envelope_of
 from tests.tools.support import engines

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from receiver.archive import COMPRESSIONS, spans, steps
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.catalog import Catalog, search
 from receiver.catalog.filters import Filters
 from receiver.errors import Damaged
