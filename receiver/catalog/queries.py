@@ -26,6 +26,8 @@ _LEADING = ("key", "task_id", "tag")
 _NAMES = names(ENTRY)
 _STORED_AS = {name: f"labels.{name}" for name in LABEL} | STORED_AS
 _COLUMNS = ", ".join(_STORED_AS.get(name, f"e.{name}") for name in _NAMES)
+_RECEIVED_AT, _SEGMENT, _OBJECT = map(_NAMES.index, ("received_at", "segment", "object"))
+_PROVIDER, _KIND = map(_NAMES.index, ("provider", "kind"))
 # A row of a key is the latest if no later one passes the filters, too.
 _LATEST = (
     "(e.key IS NULL OR NOT EXISTS (SELECT 1 FROM entries AS n INDEXED BY entries_by_key"
@@ -147,15 +149,17 @@ def values(filters: Filters) -> dict[str, object]:
 
 def entry(row: tuple[Any, ...]) -> Entry:
     """Return the entry that a row of `Query.select` stands for."""
-    found = dict(zip(_NAMES, row, strict=True))
-    received_us, suffix = found["received_at"], found["object"]
-    found["received_at"] = clock.rfc3339(received_us)
-    found["segment"] = keys.segment_of(found["segment"])
-    found["object"] = keys.callbacks_key(
-        found["segment"],
+    # By position: a struct is made ten times as fast as from names.
+    values = list(row)
+    received_us, suffix = row[_RECEIVED_AT], row[_OBJECT]
+    segment = keys.segment_of(row[_SEGMENT])
+    values[_RECEIVED_AT] = clock.rfc3339(received_us)
+    values[_SEGMENT] = segment
+    values[_OBJECT] = keys.callbacks_key(
+        segment,
         received_at_us=received_us,
-        provider=found["provider"],
-        kind=found["kind"],
+        provider=row[_PROVIDER],
+        kind=row[_KIND],
         suffix=suffix,
     )
-    return Entry(**found)
+    return Entry(*values)

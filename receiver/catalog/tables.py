@@ -96,7 +96,7 @@ def take(
     segment, first_row = _next(database)
     try:
         found = sorted(entries(content), key=attrgetter("object"))
-        rows = list(_rows(database, labels, found, segment))
+        rows = _rows(database, labels, found, segment)
     except (StoreError, ValueError) as exc:
         # `receiver verify` reports what such an index object no longer tells.
         _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
@@ -166,7 +166,13 @@ def _insert(database: sqlite3.Connection, table: str, rows: list[_Row]) -> None:
 
 def _rows(
     database: sqlite3.Connection, labels: Labels, found: Iterable[Entry], segment: int
-) -> Iterator[_Row]:
-    for entry in found:
-        received_us = clock.read_rfc3339(entry.received_at)
-        yield received_us, labels.number(database, entry), segment, *_own_of(entry)
+) -> list[_Row]:
+    return [
+        (
+            clock.read_rfc3339(entry.received_at),
+            labels.number(database, entry),
+            segment,
+            *_own_of(entry),
+        )
+        for entry in found
+    ]

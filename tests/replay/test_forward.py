@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from receiver import clock
-from receiver.archive.keys import index_key
+from receiver.archive import index_key, keys
 from receiver.errors import Conflict, Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
 from receiver.replay import forward
@@ -425,8 +425,7 @@ async def test_an_index_object_that_is_removed_in_between_is_nothing(
 async def test_what_is_no_index_object_is_left_alone(
     place: Place, server: TargetServer, name: str
 ) -> None:
-    day, hour = clock.partition(clock.now_us())
-    place.store.put(f"index/date={day}/hour={hour}/{name}", b"whatever")
+    place.store.put(keys.hour_prefix(keys.INDEX, clock.now_us()) + name, b"whatever")
     async with forwarding(place, server.url, since_us=clock.now_us() - HOUR_US) as (forwarder, _):
         place.take(now())
         await until(lambda: forwarder.confirmed == 1)
@@ -652,7 +651,7 @@ async def test_what_is_not_confirmed_is_not_left_behind(
 
 
 def _day(at_us: int) -> str:
-    return clock.partition(at_us)[0]
+    return str(keys.day_at(at_us))
 
 
 async def test_processes_of_long_ago_are_forgotten(place: Place, server: TargetServer) -> None:
