@@ -72,23 +72,12 @@ def read_rfc3339(text: str) -> int:
     return _seconds_of(text[:19]) * 1_000_000 + moment.microsecond
 
 
-def partition(at_us: int) -> tuple[str, str]:
-    """Return the day and the hour (UTC) that a moment falls in, as partition values."""
-    return _hour(at_us // 3_600_000_000)
-
-
 @functools.lru_cache(maxsize=64)
 def _seconds_of(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
 
 
-# Thousands of callbacks share a second, and more an hour.
+# Thousands of callbacks share a second.
 @functools.lru_cache(maxsize=64)
 def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
-
-
-@functools.lru_cache(maxsize=64)
-def _hour(hours: int) -> tuple[str, str]:
-    moment = datetime.fromtimestamp(hours * 3600, UTC)
-    return f"{moment:%Y-%m-%d}", f"{moment:%H}"

@@ -1,12 +1,12 @@
-"""Shipping: a segment goes into the archive, and then, and only then, leaves the spool.
+"""Shipping: a segment is put into the archive, and only then removed from the spool.
 
-Callbacks objects, quarantined parts, index, unlink: in that order, each confirmed before the
-next.  A crash anywhere in between leaves the segment where it was, and shipping it again writes
-the same lines under the same keys.  Several shippers of one spool are harmless: who holds the
-lock on a segment's file ships it, and a lock that was lost costs a second copy of the same keys.
+Callbacks objects, quarantined parts, index, unlink: in that order, each confirmed before the next.
+A crash in between leaves the segment in the spool, and shipping it again writes the same lines to
+the same keys.  Several shippers may work on one spool: a segment is shipped under a lock on its
+file, and if that lock is lost, the same keys are written twice.
 
-What a dead process left may be a copy of a spool that went on elsewhere (a snapshot of its disk):
-it never takes the place of more than it holds.
+What a dead process left may be a copy of a spool that went on elsewhere, such as a snapshot of its
+disk: it never overwrites an archived segment that has more records.
 """
 
 import fcntl
@@ -30,15 +30,15 @@ from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# A pass gives up when so many segments in a row met a store that failed.
+# A pass ends when the store has failed for this many segments in a row.
 _FAILURES_MAX = 2
-# Objects of one segment: one for each provider and kind, and one more each at a full hour.
+# A segment has an object for each provider and kind, and twice as many where it crosses an hour.
 _PUTS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
-    """What shipping did."""
+    """Counts of what was shipped, and of segments that failed."""
 
     segments: int = 0
     records: int = 0
@@ -75,14 +75,14 @@ class Shipper:
         self._compression = compression
         self._inflated_bytes_max = inflated_bytes_max
         self._concurrency = concurrency
-        # Segments of a tenth of a second each are not worth a line.
+        # With an archive ack segments are a tenth of a second long; that is too many log lines.
         self._level = logging.DEBUG if quiet else logging.INFO
-        # Building is work for one core, and threads that share it cost each other half as much
-        # again; only the store is waited for by several.
+        # Objects are built by one thread at a time: threads that share a core slow each other down
+        # by half.  Only waiting for the store is done side by side.
         self._building = threading.Lock()
-        # In the archive, and not gone from the spool yet: a disk can refuse that.
+        # Archived, but not removed from the spool yet, which a disk can refuse.
         self._confirmed: set[str] = set()
-        # What has failed is tried after all others: it must not keep them waiting.
+        # Segments that failed; they are tried last, so that they do not keep others waiting.
         self._failed: set[str] = set()
 
     def ship(
@@ -92,12 +92,12 @@ class Shipper:
         stop: Callable[[], bool] = lambda: False,
         shipped: Callable[[str, Shipped], None] = lambda segment, shipped: None,
     ) -> Shipped:
-        """Ship what is ready now, oldest first, and return what was done.
+        """Ship the segments that are ready now, oldest first.
 
-        ``shipped`` is told of each segment by name, in the thread that shipped it.  A segment
-        that cannot be read or removed counts as failed and does not stop the others.  Raises
-        `StoreError` once the store has failed for several segments in a row; what was shipped
-        before that stays shipped.
+        ``shipped`` is called with the name of each segment, in the thread that shipped it.  A
+        segment that cannot be read or removed counts as failed and does not stop the others.
+        Raises `StoreError` once the store has failed for several segments in a row; what was
+        shipped before that stays shipped.
         """
         ready = [found for found in spool.files(root) if _worth(found)]
         ready.sort(key=lambda found: found.name in self._failed)
@@ -118,7 +118,7 @@ class Shipper:
                 return Shipped(failed=1)
             except Exception as exc:
                 self._failed.add(found.name)
-                # The disk, or a fault of ours: the others must not wait for this one.
+                # The disk, or a bug: the others must not wait for this one.
                 extra = {"segment": found.name, "error": str(exc)}
                 _log.exception("segment not shipped", extra=extra)
                 return Shipped(failed=1)
@@ -136,26 +136,26 @@ class Shipper:
         return total
 
     def ship_one(self, path: Path) -> Shipped | None:
-        """Ship one sealed segment; return what was done, None if somebody else has it.
+        """Ship one sealed segment; return None if another shipper has it.
 
-        Raises `StoreError` where the store failed, `OSError` where the disk did.
+        Raises `StoreError` if the store fails, and `OSError` if the disk does.
         """
         done = self._ship(spool.Found(path, 0, ready=True))
         return done if done.segments else None
 
     def _ship(self, found: spool.Found) -> Shipped:
         try:
-            # For writing too: over NFS no other may be locked (flock(2)).
+            # Opened for writing: over NFS only a writable descriptor can take the lock (flock(2)).
             fd = os.open(found.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return Shipped()  # another shipper was faster
+            return Shipped()  # another shipper was quicker
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return Shipped()  # another shipper has it
             if not os.fstat(fd).st_nlink:
-                return Shipped()  # and had it a moment ago
+                return Shipped()  # another shipper has removed it just now
             if found.name in self._confirmed:
                 self._remove(found)
                 return Shipped(segments=1)
@@ -184,7 +184,7 @@ class Shipper:
         return done
 
     def _held(self, objects: SegmentObjects) -> frozenset[str]:
-        """Return what the archive holds under the name of a segment."""
+        """Return the delivery ids that the archive has under a segment's name."""
         try:
             found = entries(self._store.get(objects.index_key))
         except (NotFound, Damaged):
@@ -194,10 +194,10 @@ class Shipper:
     def _put_aside(
         self, found: spool.Found, damages: list[segment.Damage], *, strange: int, began: float
     ) -> Shipped:
-        """End with a segment of which the archive holds more; nothing there is overwritten."""
+        """Remove a segment of which the archive has more records; nothing there is overwritten."""
         extra = {"segment": found.name, "strange_records": strange}
         if strange:
-            # Two processes went on from the same copy of a machine.  Its bytes are kept.
+            # Two processes went on from copies of one machine.  The bytes of this one are kept.
             _log.error("another segment of this name is in the archive", extra=extra)
             damages = [segment.Damage(0, found.path.stat().st_size)]
         else:
@@ -214,7 +214,7 @@ class Shipper:
             self._store.put(key, segment.read_bytes(found.path, damage))
 
     def _put_callbacks(self, objects: SegmentObjects) -> int:
-        """Put the callbacks objects, several at once; return their bytes."""
+        """Put the callbacks objects, several at once; return their size in bytes."""
 
         def put(content: tuple[str, bytes]) -> int:
             self._store.put(*content)
@@ -253,7 +253,7 @@ class Shipper:
             content = None if body.invalid else body.content
             recognised = provider.recognise(delivery, content, whole=body.whole)
         except Exception:
-            # A body that an adapter stumbles over is still somebody's result.
+            # A bug in an adapter must not lose the result.
             _log.exception("not recognised", extra={"delivery_id": delivery.delivery_id})
             recognised = Recognised(invalid="not_recognised")
         objects.add(delivery, body, recognised)
@@ -281,5 +281,5 @@ class Shipper:
 
 
 def _worth(found: spool.Found) -> bool:
-    """Leave out the empty file that a writer which died had just begun: it holds no number."""
+    """Leave out the empty file that a dead writer had just begun: its number is not missed."""
     return found.ready and not (found.path.suffix == segment.OPEN and found.bytes == 0)

@@ -77,9 +77,6 @@ def test_rfc3339_is_read_back_to_the_microsecond(at_us: int) -> None:
     assert at_us == (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-def test_partitions_are_hours_in_utc() -> None:
+def test_rfc3339_is_in_utc() -> None:
     assert "2026-11-21T19:59:59.500000Z" == clock.rfc3339(AT_US)
-    assert ("2026-11-21", "19") == clock.partition(AT_US)
-    assert ("2026-11-21", "19") == clock.partition(AT_US + 499_999)
-    assert ("2026-11-21", "20") == clock.partition(AT_US + 500_000)
-    assert ("1970-01-01", "00") == clock.partition(0)
+    assert "1970-01-01T00:00:00.000000Z" == clock.rfc3339(0)

@@ -1,130 +1,109 @@
-"""Checking one callbacks object against the entries of its index."""
+"""Checking one callbacks object against the entries that its index has of it."""
 
-import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from receiver.archive import steps
-from receiver.archive.reading import Columns, Entry, inflate
-from receiver.archive.spans import SPAN_BYTES
+from receiver.archive import long_lines, members, schema
+from receiver.archive.reading import Get, span_members, spans
+from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
 
-# Reads a range of the object: where it begins, and its length.
-Read = Callable[[int, int], bytes]
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A problem of the archive."""
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is amiss, and where."""
-
+    # gap, orphan, missing, damage, count or foreign
     what: str
     where: str
     detail: str
 
 
-_LINE = msgspec.json.Decoder(Columns)
-_NAMES = Columns.__struct_fields__
+_INDEXED = msgspec.json.Decoder(schema.Indexed)
 
 
-def check_size(name: str, held: Iterable[Entry], size: int) -> Iterator[Problem]:
-    """Yield whether an object is not as long as its members together, without a gap."""
+def check_size(name: str, held: Iterable[Entry], size: int) -> Iterator[Finding]:
+    """Yield a finding if the members do not make up an object of this size, without a gap."""
     end = 0
-    for offset, length in _members(held):
+    for offset, length in sorted({(entry.member_offset, entry.member_bytes) for entry in held}):
         if offset != end:
-            yield Problem("damage", name, f"its index leaves out bytes from {end} to {offset}")
+            detail = f"its index leaves out bytes from {end} to {offset}"
+            yield Finding(what="damage", where=name, detail=detail)
         end = offset + length
     if size != end:
-        yield Problem("damage", name, f"{size} bytes, and its index accounts for {end}")
+        detail = f"{size} bytes, and its index accounts for {end}"
+        yield Finding(what="damage", where=name, detail=detail)
 
 
-def check_lines(name: str, held: Iterable[Entry], read: Read) -> Iterator[Problem]:
-    """Yield what is amiss with the members of an object, and with the lines in them.
+def check_lines(name: str, held: Iterable[Entry], get: Get) -> Iterator[Finding]:
+    """Yield what is wrong with the members of an object, and with the lines in them.
 
-    Holds some megabytes, or one compressed member where that is longer.
+    Holds one span in memory, or one compressed member where that is longer.
     """
-    by_member: dict[int, list[Entry]] = collections.defaultdict(list)
-    for entry in held:
-        by_member[entry.member_offset].append(entry)
-    gzip = name.endswith(".gz")
-    for span in _spans(_members(held)):
-        start, end = span[0][0], span[-1][0] + span[-1][1]
+    for span in spans(sorted(held, key=attrgetter("member_offset"))):
         try:
-            content = read(start, end - start)
+            found = list(span_members(get, span))
         except NotFound:
-            yield Problem("missing", name, "the index names it")
+            yield Finding(what="missing", where=name, detail="the index names it")
             return
-        for offset, length in span:
-            member = content[offset - start : offset - start + length]
-            where = f"{name}@{offset}"
+        for member, of_member in found:
+            where = f"{name}@{of_member[0].member_offset}"
             try:
-                if len(member) != length:
+                if len(member) != of_member[0].member_bytes:
                     raise Damaged("a member is cut short")
-                yield from _check_member(member, where, by_member[offset], gzip=gzip)
+                yield from _check_member(member, where, of_member)
             except Damaged as exc:
-                yield Problem("damage", where, str(exc))
+                yield Finding(what="damage", where=where, detail=str(exc))
 
 
-def _members(held: Iterable[Entry]) -> list[tuple[int, int]]:
-    return sorted({(entry.member_offset, entry.member_bytes) for entry in held})
-
-
-def _spans(members: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Group members that are read by one request."""
-    span: list[tuple[int, int]] = []
-    for offset, length in members:
-        if span and offset + length - span[0][0] > SPAN_BYTES:
-            yield span
-            span = []
-        span.append((offset, length))
-    if span:
-        yield span
-
-
-def _check_member(member: bytes, where: str, held: list[Entry], *, gzip: bool) -> Iterator[Problem]:
-    if len(held) == 1 and held[0].line_bytes > steps.LONG_BYTES:
-        yield from _check_long(member, where, held[0], gzip=gzip)
+def _check_member(member: bytes, where: str, held: list[Entry]) -> Iterator[Finding]:
+    if len(held) == 1 and held[0].line_bytes > long_lines.LONG_BYTES:
+        yield from _check_long(member, where, held[0])
         return
-    content = inflate(member, gzip=gzip)
+    content = members.of(held[0].object).inflate(member)
     counted = content.count(b"\n")
     if counted != len(held):
-        yield Problem("count", where, f"{counted} lines, {len(held)} in the index")
+        detail = f"{counted} lines, {len(held)} in the index"
+        yield Finding(what="count", where=where, detail=detail)
     for entry in held:
         line = content[entry.line_offset : entry.line_offset + entry.line_bytes]
         try:
-            read = msgspec.structs.asdict(_LINE.decode(line))
+            read = msgspec.structs.asdict(_INDEXED.decode(line))
         except msgspec.MsgspecError as exc:
-            yield Problem("damage", where, f"{entry.delivery_id}: {exc}")
+            detail = f"{entry.delivery_id}: {exc}"
+            yield Finding(what="damage", where=where, detail=detail)
         else:
             yield from _compare(where, entry, read)
 
 
-def _check_long(member: bytes, where: str, entry: Entry, *, gzip: bool) -> Iterator[Problem]:
+def _check_long(member: bytes, where: str, entry: Entry) -> Iterator[Finding]:
     """Check the one line of a member without holding it."""
     size = newlines = 0
 
     def counted() -> Iterator[bytes]:
         nonlocal size, newlines
-        for step in steps.inflated(member, gzip=gzip):
+        for step in members.of(entry.object).steps(member):
             size += len(step)
             newlines += step.count(b"\n")
             yield step
 
-    read, _ = steps.columns(counted())
+    read, _ = long_lines.columns(counted())
     if (newlines, size) != (1, entry.line_bytes + 1) or entry.line_offset:
         detail = f"{newlines} lines of {size} bytes, in the index one of {entry.line_bytes + 1}"
-        yield Problem("count", where, detail)
+        yield Finding(what="count", where=where, detail=detail)
     yield from _compare(where, entry, read)
 
 
-def _compare(where: str, entry: Entry, line: Mapping[str, Any]) -> Iterator[Problem]:
+def _compare(where: str, entry: Entry, line: Mapping[str, Any]) -> Iterator[Finding]:
     if line.get("delivery_id") != entry.delivery_id:
-        detail = f"{line.get('delivery_id')} stands where {entry.delivery_id} should"
-        yield Problem("damage", where, detail)
+        detail = f"{line.get('delivery_id')} is where {entry.delivery_id} should be"
+        yield Finding(what="damage", where=where, detail=detail)
         return
-    differing = [name for name in _NAMES if line.get(name) != getattr(entry, name)]
+    differing = [name for name in schema.INDEXED if line.get(name) != getattr(entry, name)]
     if differing:
         detail = f"{entry.delivery_id}: its entry has another {', '.join(differing)}"
-        yield Problem("damage", where, detail)
+        yield Finding(what="damage", where=where, detail=detail)

@@ -1,31 +1,121 @@
-"""The keys of the archive; the tree is drawn in the package's docstring."""
+"""The keys of the archive, built and parsed; the package's docstring draws the tree.
+
+Partitions are by arrival, in UTC: ``date=2026-11-21/hour=19``.
+"""
+
+import functools
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
 
 from receiver import clock
-from receiver.spool.segment import process_of
+from receiver.archive import members
+from receiver.spool.segment import parse, process_of
 
-INDEX_SUFFIX = ".jsonl.gz"
+# The parts of the archive whose keys begin with a day, as prefixes.
+CALLBACKS, INDEX = "callbacks/", "index/"
+
+_HOUR_US = 3_600_000_000
+_DAY = re.compile(r"(?:\A|/)date=(\d{4}-\d\d-\d\d)/")
 
 
 def callbacks_key(
     segment: str, *, received_at_us: int, provider: str, kind: str, suffix: str
 ) -> str:
-    """Return where a segment's lines of one partition go."""
-    date, hour = clock.partition(received_at_us)
-    return f"callbacks/date={date}/hour={hour}/provider={provider}/kind={kind}/{segment}{suffix}"
+    """Return the key of a segment's lines of one partition."""
+    partition = hour_prefix(CALLBACKS, received_at_us)
+    return f"{partition}provider={provider}/kind={kind}/{segment}{suffix}"
 
 
 def index_key(segment: str, *, first_at_us: int | None) -> str:
-    """Return where a segment's index goes.
+    """Return the key of a segment's index, in the partition of its first record.
 
-    A segment without a record is filed under the time its process began, so that its number is
-    not missing.
+    The index of a segment without records goes into that of the moment its process began, so that
+    no number is missing.
     """
     if first_at_us is None:
         first_at_us = clock.id_time_us(process_of(segment))
-    date, hour = clock.partition(first_at_us)
-    return f"index/date={date}/hour={hour}/{segment}{INDEX_SUFFIX}"
+    return f"{hour_prefix(INDEX, first_at_us)}{segment}{members.INDEX.suffix}"
 
 
 def quarantine_key(segment: str, *, offset: int, end: int) -> str:
-    """Return where the damaged bytes of a segment from ``offset`` to ``end`` go."""
+    """Return the key of a segment's damaged bytes from ``offset`` to ``end``."""
     return f"quarantine/{segment}/{offset}-{end}.bin"
+
+
+def hour_prefix(top: str, at_us: int) -> str:
+    """Return the prefix of the keys below ``top`` that are of the hour of a moment."""
+    return f"{top}{_partition(at_us // _HOUR_US)}/"
+
+
+def day_prefix(top: str, day: date) -> str:
+    """Return the prefix of the keys below ``top`` that are of one day."""
+    return f"{top}{_folder(day)}/"
+
+
+def day_folder(at_us: int) -> str:
+    """Return what a folder of the day of a moment is called, here and in other trees."""
+    return _folder(day_at(at_us))
+
+
+def day_at(at_us: int) -> date:
+    """Return the day of a moment."""
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).date()
+
+
+def day_of(key: str) -> date:
+    """Return the day of a key or of a prefix.  Raises `ValueError` if it has none."""
+    found = _DAY.search(key)
+    if found is None:
+        raise ValueError(f"{key} is not of a day")
+    return date.fromisoformat(found[1])
+
+
+def partition_of(key: str) -> str:
+    """Return what the keys of one partition begin with."""
+    return key.rpartition("/")[0]
+
+
+def days(folders: Iterable[str]) -> list[date]:
+    """Return the days of a store's folders, sorted; other folders are not the archive's."""
+    found = set()
+    for folder in folders:
+        try:
+            found.add(day_of(folder))
+        except ValueError:
+            continue
+    return sorted(found)
+
+
+def end_of(prefix: str) -> str:
+    """Return a text that sorts after all keys below a prefix and before all others after them."""
+    # In ASCII "0" follows "/".
+    return f"{prefix[:-1]}0"
+
+
+def segment_of(key: str) -> str:
+    """Return the name of the segment that an object of callbacks or of the index belongs to."""
+    return key.rpartition("/")[2].partition(".")[0]
+
+
+def suffix_of(key: str) -> str:
+    """Return what follows the segment's name in such a key."""
+    return key.rpartition("/")[2].removeprefix(segment_of(key))
+
+
+def is_index(key: str) -> bool:
+    """Say whether a key below `INDEX` is that of a segment's index."""
+    name = key.rpartition("/")[2]
+    segment = name.removesuffix(members.INDEX.suffix)
+    return segment != name and parse(segment) is not None and bool(_DAY.search(key))
+
+
+def _folder(day: date) -> str:
+    return f"date={day.isoformat()}"
+
+
+# Thousands of callbacks share an hour.
+@functools.lru_cache(maxsize=64)
+def _partition(hours: int) -> str:
+    moment = datetime.fromtimestamp(hours * 3600, UTC)
+    return f"{_folder(moment.date())}/hour={moment:%H}"

@@ -1,16 +1,15 @@
 """Verifying: the archive holds every segment and line that its index claims, without gaps.
 
-For each index object of a period: its lines are all there and count themselves right; each
-callbacks object that it names exists and is as long as its members together; and, unless that is
-to be quick, each member passes its checksum and holds, at each place, the line of that entry, and
-no line besides.  The numbers of each process's segments have no gap, and no callbacks object is
-without an index.
+For each index object of a period: its entries are complete and number themselves correctly; each
+callbacks object that it names exists and is as long as its members together; and, unless asked to
+be quick, each member passes its checksum and holds, at each place, the line of that entry, and no
+other line.  The numbers of each process's segments have no gap, and no callbacks object is without
+an index.
 
-What is shipped meanwhile is not amiss: whatever seems to be missing is looked for once more.
+Shipping may go on meanwhile: whatever seems to be missing is looked for once more.
 """
 
 import collections
-import contextlib
 import functools
 import itertools
 import threading
@@ -20,11 +19,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from receiver import clock
-from receiver.archive.checking import check_lines, check_size
-from receiver.archive.keys import INDEX_SUFFIX
-from receiver.archive.reading import Entry, entries
+from receiver.archive import keys
+from receiver.archive.checking import Finding, check_lines, check_size
+from receiver.archive.reading import entries
+from receiver.archive.schema import Entry
 from receiver.errors import NotFound, StoreError
-from receiver.spool.segment import number_of, parse, process_of
+from receiver.spool.segment import number_of, process_of
 from receiver.store import Store
 from receiver.store.ahead import map_ahead
 
@@ -32,21 +32,12 @@ _AT_ONCE = 8
 _AHEAD = 2 * _AT_ONCE
 # Missing segments that are named; the others are counted.
 _NAMED_MAX = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that is not as it should be."""
-
-    # gap, orphan, missing, damage, count or foreign
-    what: str
-    where: str
-    detail: str
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What was looked at, and what was found."""
+    """What was verified, and what was found."""
 
     segments: int
     lines: int
@@ -55,8 +46,8 @@ class Verified:
 
 
 @dataclass(slots=True)
-class _Segment:
-    """What one index object came to."""
+class _IndexChecked:
+    """The result of checking one index object and all that it names."""
 
     name: str
     lines: int = 0
@@ -68,7 +59,7 @@ class _Segment:
 
 @dataclass(slots=True)
 class _Numbers:
-    """How many segments of a process there are, and between which numbers."""
+    """The number of segments of a process, and the first and last of their numbers."""
 
     count: int
     first: int
@@ -87,11 +78,11 @@ def verify(
     quick: bool = False,
     verified: Callable[[int, int], None] = lambda segments, size: None,
 ) -> Verified:
-    """Verify all days that a half-open period touches, of those that the archive has.
+    """Verify every archived day that overlaps the half-open period.
 
-    Holds, for each of a few threads, one index object and a span of a callbacks object, and the
-    names of one day's objects.  ``verified`` is told how many segments and bytes are done.
-    Raises `StoreError` where the store cannot be asked.
+    Each of a few threads holds one index object and a span of a callbacks object; besides, the
+    keys of one day are held.  ``verified`` is called with the segments and bytes verified so far.
+    Raises `StoreError` where the store fails.
     """
     first = since.astimezone(UTC).date()
     last = (until.astimezone(UTC) - timedelta(microseconds=1)).date()
@@ -126,7 +117,7 @@ class _Verifier:
             for day in self._days():
                 self._day(pool, day)
         finally:
-            # Whoever gives up does not wait for a store that does not answer.
+            # After an interrupt, do not wait for a store that does not answer.
             self._stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
         self._findings += self._gaps()
@@ -138,22 +129,20 @@ class _Verifier:
         )
 
     def _days(self, *, beside: int = 0) -> list[date]:
-        """Return the days that the archive has, of the period and of so many beside it."""
-        days = set()
-        for top in ("callbacks/", "index/"):
-            for folder in self._store.folders(top):
-                with contextlib.suppress(ValueError):  # not ours
-                    days.add(date.fromisoformat(folder.removeprefix(f"{top}date=")[:-1]))
-        return sorted(
+        """Return the archived days of the period, and those up to ``beside`` days around it."""
+        tops = (keys.CALLBACKS, keys.INDEX)
+        folders = itertools.chain.from_iterable(map(self._store.folders, tops))
+        return [
             day
-            for day in days
+            for day in keys.days(folders)
             if (self._first - day).days <= beside and (day - self._last).days <= beside
-        )
+        ]
 
     def _day(self, pool: ThreadPoolExecutor, day: date) -> None:
-        # Before the index: what is there by then was there before its index object.
-        sizes = {found.key: found.bytes for found in self._store.list(f"callbacks/date={day}/")}
-        check = functools.partial(self._segment, sizes=sizes)
+        # Listed before the index, so that the index object of each has been written by then.
+        listed = self._store.list(keys.day_prefix(keys.CALLBACKS, day))
+        sizes = {found.key: found.bytes for found in listed}
+        check = functools.partial(self._check_index, sizes=sizes)
         unreadable = set()
         for done in map_ahead(pool, check, self._index_keys(day), ahead=_AHEAD):
             self._segments += 1
@@ -165,20 +154,22 @@ class _Verifier:
             if not done.readable:
                 unreadable.add(done.name)
             self._verified(self._segments, self._bytes)
-        nameless = (key for key in sizes.keys() - self._named if _segment_of(key) not in unreadable)
+        nameless = {
+            key for key in sizes.keys() - self._named if keys.segment_of(key) not in unreadable
+        }
         self._findings += self._orphans(day, sorted(nameless))
         self._named -= sizes.keys()
 
     def _index_keys(self, day: date) -> Iterator[str]:
-        for found in self._store.list(f"index/date={day}/"):
-            if found.key.endswith(INDEX_SUFFIX) and parse(_segment_of(found.key)):
+        for found in self._store.list(keys.day_prefix(keys.INDEX, day)):
+            if keys.is_index(found.key):
                 yield found.key
             else:
-                detail = "it is no index of a segment"
+                detail = "it is not the index of a segment"
                 self._findings.append(Finding(what="foreign", where=found.key, detail=detail))
 
-    def _segment(self, key: str, *, sizes: dict[str, int]) -> _Segment:
-        done = _Segment(_segment_of(key))
+    def _check_index(self, key: str, *, sizes: dict[str, int]) -> _IndexChecked:
+        done = _IndexChecked(keys.segment_of(key))
         try:
             listed = entries(self._store.get(key))
         except NotFound:
@@ -190,7 +181,7 @@ class _Verifier:
         done.lines = len(listed)
         positions = [entry.position for entry in listed]
         if positions != list(range(len(listed))) or any(e.of != len(listed) for e in listed):
-            detail = f"{len(listed)} lines, and they do not count themselves so"
+            detail = f"its {len(listed)} entries do not number themselves correctly"
             done.findings.append(Finding(what="count", where=key, detail=detail))
         by_object: dict[str, list[Entry]] = collections.defaultdict(list)
         for entry in listed:
@@ -200,41 +191,38 @@ class _Verifier:
             size = sizes.get(name)
             if size is None:
                 size = self._size(name)
-            done.findings += self._object(name, held, size)
+            done.findings += self._check_object(name, held, size)
             done.bytes += size or 0
         return done
 
-    def _object(self, name: str, held: list[Entry], size: int | None) -> Iterator[Finding]:
+    def _check_object(self, name: str, held: list[Entry], size: int | None) -> Iterator[Finding]:
         if size is None:
             yield Finding(what="missing", where=name, detail="the index names it")
             return
-        problems = check_size(name, held, size)
+        yield from check_size(name, held, size)
         if not self._quick:
-            read = functools.partial(self._read, name)
-            problems = itertools.chain(problems, check_lines(name, held, read))
-        for problem in problems:
-            yield Finding(what=problem.what, where=problem.where, detail=problem.detail)
+            yield from check_lines(name, held, self._get)
 
-    def _read(self, name: str, start: int, length: int) -> bytes:
+    def _get(self, key: str, *, start: int, length: int) -> bytes:
         if self._stopping.is_set():
             raise _Stopped
-        return self._store.get(name, start=start, length=length)
+        return self._store.get(key, start=start, length=length)
 
     def _size(self, name: str) -> int | None:
-        """Return the size of an object of another day, or of one that came meanwhile."""
+        """Return the size of an object of another day, or of one shipped meanwhile."""
         return next((found.bytes for found in self._store.list(name) if found.key == name), None)
 
-    def _orphans(self, day: date, keys: list[str]) -> Iterator[Finding]:
-        """Yield the objects that no index names, not even one that came later or before."""
-        if not keys:
+    def _orphans(self, day: date, objects: list[str]) -> Iterator[Finding]:
+        """Yield the objects that no index names: neither the day before's nor one shipped since."""
+        if not objects:
             return
-        wanted = {_segment_of(key) for key in keys}
+        wanted = set(map(keys.segment_of, objects))
         named: set[str] = set()
-        for other in (day - timedelta(days=1), day):
-            for found in self._store.list(f"index/date={other}/"):
-                if _segment_of(found.key) in wanted:
+        for other in (day - _DAY, day):
+            for found in self._store.list(keys.day_prefix(keys.INDEX, other)):
+                if keys.segment_of(found.key) in wanted:
                     named |= self._names(found.key)
-        for key in keys:
+        for key in objects:
             if key not in named:
                 detail = "no index names it: shipping did not end"
                 yield Finding(what="orphan", where=key, detail=detail)
@@ -255,19 +243,19 @@ class _Verifier:
     def _gaps(self) -> Iterator[Finding]:
         expected = {}
         for process, known in self._numbers.items():
-            # Of a process that began within the period nothing can lie before it.
-            began = datetime.fromtimestamp(clock.id_time_us(process) / 1e6, UTC).date()
+            # A process that began within the period has no segment before it.
+            began = keys.day_at(clock.id_time_us(process))
             first = 0 if began >= self._first else known.first
             if known.count != known.last - first + 1:
                 expected[process] = set(range(first, known.last + 1))
         if not expected:
             return
-        # Asked again: a day may have begun.  And a clock that went back over midnight, or was ahead
-        # of it, files a segment under a day beside those of its neighbours.
+        # List again: a new day may have begun.  And a clock that was wrong around midnight files a
+        # segment under another day than its neighbours.
         for day in self._days(beside=1):
-            for found in self._store.list(f"index/date={day}/"):
-                name = _segment_of(found.key)
-                if parse(name) and process_of(name) in expected:
+            for found in self._store.list(keys.day_prefix(keys.INDEX, day)):
+                name = keys.segment_of(found.key)
+                if keys.is_index(found.key) and process_of(name) in expected:
                     expected[process_of(name)].discard(number_of(name))
         for process, missing in sorted(expected.items()):
             if missing:
@@ -275,7 +263,3 @@ class _Verifier:
                 are = "segment is" if len(missing) == 1 else "segments are"
                 detail = f"{len(missing)} {are} missing: {some}"
                 yield Finding(what="gap", where=process, detail=detail)
-
-
-def _segment_of(key: str) -> str:
-    return key.rpartition("/")[2].partition(".")[0]

@@ -1,4 +1,4 @@
-"""What the catalog is asked."""
+"""The catalog's queries."""
 
 import logging
 import threading
@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.catalog import queries, syncing
-from receiver.catalog.file import Discarded, File, Unusable
+from receiver.catalog.file import File, Replaced, Unusable
 from receiver.catalog.filters import Filters, Shard
 from receiver.catalog.queries import Order
 from receiver.catalog.syncing import Synced
@@ -19,10 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Catalog:
-    """A catalog file and the store whose index it repeats.  Methods block.
+    """A catalog file and the store whose index it caches.  Methods block.
 
-    All see what the last sync took in, or another process's since; all but `sync` raise
-    `StoreError` where the file cannot be used.
+    Queries see what the last sync took in, and what other processes have taken in since.  They
+    raise `StoreError` where the file cannot be used.
     """
 
     def __init__(self, path: Path, store: Store) -> None:
@@ -32,10 +32,11 @@ class Catalog:
         self._syncing = threading.Lock()
 
     def sync(self, *, since: datetime | None = None, until: datetime | None = None) -> Synced:
-        """Take in what the index has of all hours from ``since`` to ``until``, both included.
+        """Take in the index objects of the hours from ``since`` to ``until``, both included.
 
-        Safe to stop at any moment and to run in several processes; what was read stays read.
-        Where the file cannot be used, a temporary one takes its place from here on.
+        It may be killed at any moment, and several processes may sync one file; what was taken in
+        is kept.  If the file cannot be used, a temporary one takes its place from here on.  Raises
+        `StoreError` where the store fails.
         """
         with self._syncing:
             try:
@@ -54,7 +55,7 @@ class Catalog:
                 return self._sync(since, until)
 
     def archived(self, provider: str, task_ids: Iterable[str], *, kinds: Iterable[str]) -> set[str]:
-        """Return those of some tasks of which the archive has a line of one of these kinds.
+        """Return the given tasks that have a line of one of these kinds in the archive.
 
         A postback that brought no result does not count.
         """
@@ -62,7 +63,7 @@ class Catalog:
             "SELECT label FROM entries INDEXED BY entries_by_task_id"
             " WHERE task_id = ? AND label IN ({})"
         )
-        with self._file.use() as database:
+        with self._file.reading() as database:
             numbers = queries.labels_of_results(database, provider, kinds)
             if not numbers:
                 return set()
@@ -74,11 +75,11 @@ class Catalog:
             }
 
     def has_key(self, provider: str, key: str) -> bool:
-        """Say whether the archive has a line with this key."""
+        """Return whether the archive has a line with this key."""
         return any(True for _ in self.find(Filters(provider=provider, key=key), limit=1))
 
     def arrivals(self, provider: str, *, kind: str, since: str) -> dict[str, str]:
-        """Return the tasks with a line of this kind since a moment, and when the first came."""
+        """Return the tasks that have a line of this kind since a moment, and when it came first."""
         filters = Filters(provider=provider, kind=kind, since_us=clock.read_rfc3339(since))
         first: dict[str, str] = {}
         for entry in self.find(filters):
@@ -95,12 +96,12 @@ class Catalog:
         latest: bool = False,
         shard: Shard | None = None,
     ) -> Iterator[Entry]:
-        """Yield the entries that pass.
+        """Yield the entries that pass the filters.
 
-        ``latest`` leaves the newest of each provider's key; what has no key stays.  The order
+        ``latest`` leaves the newest of each provider's key, and those without a key.  The order
         ``object`` is the one in which the archive is read with the fewest requests.
         """
-        with self._file.use() as database:
+        with self._file.reading() as database:
             passing = queries.labels(database, filters)
             if passing == []:
                 return
@@ -111,8 +112,8 @@ class Catalog:
     def count(
         self, filters: Filters, *, latest: bool = False, shard: Shard | None = None
     ) -> tuple[int, int]:
-        """Return how many entries `find` yields, and the bytes of their bodies."""
-        with self._file.use() as database:
+        """Return the number of entries that `find` yields, and the bytes of their bodies."""
+        with self._file.reading() as database:
             passing = queries.labels(database, filters)
             if passing == []:
                 return 0, 0
@@ -121,12 +122,11 @@ class Catalog:
             return callbacks, body_bytes
 
     def _sync(self, since: datetime | None, until: datetime | None) -> Synced:
-        self._file.look_again()
         try:
             return self._sync_once(since, until)
-        except Discarded:
+        except Replaced:
             return self._sync_once(since, until)
 
     def _sync_once(self, since: datetime | None, until: datetime | None) -> Synced:
-        with self._file.use(writing=True) as database:
+        with self._file.writing() as database:
             return syncing.sync(database, self._store, since=since, until=until)

@@ -1,4 +1,4 @@
-"""Which callbacks a command means: the same filters everywhere.
+"""Filters: which callbacks a command is about; the same everywhere.
 
 Times are half-open intervals in UTC: from ``since``, included, to ``until``, excluded.
 """
@@ -17,7 +17,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a callback must be; None lets all pass."""
+    """Conditions that a callback must meet; None lets all pass."""
 
     since_us: int | None = None
     until_us: int | None = None
@@ -28,16 +28,16 @@ class Filters:
     tag: str | None = None
     key: str | None = None
     status: str | None = None
-    # A reason; "" means: not invalid; "*" means: whatever the reason.
+    # A reason; "" for callbacks that are not invalid, "*" for any reason.
     invalid: str | None = None
 
     def equal(self) -> dict[str, str]:
-        """Return the columns that must have one value."""
+        """Return the columns that must have a given value, and those values."""
         names = ("provider", "kind", "origin", "task_id", "tag", "key", "status")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def match(self, row: Mapping[str, Any], received_at_us: int) -> bool:
-        """Say whether a row of these columns passes."""
+        """Say whether a row with these columns passes."""
         if self.since_us is not None and received_at_us < self.since_us:
             return False
         if self.until_us is not None and received_at_us >= self.until_us:
@@ -53,7 +53,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of ``of`` parts, counted from 0: together they are the whole, and a key is in one."""
+    """One of ``of`` parts, counted from 0; each key is in exactly one of them."""
 
     index: int
     of: int
@@ -64,31 +64,34 @@ class Shard:
 
 
 def read_shard(text: str) -> Shard:
-    """Read `I/N`.  Raises `ValueError` with what would be right."""
+    """Read `I/N`.  Raises `ValueError` that says what is expected."""
     match = _SHARD.match(text)
     if match and int(match[1]) < int(match[2]):
         return Shard(int(match[1]), int(match[2]))
-    raise ValueError(f"{text!r} is no part: give I/N, with I from 0 to N-1 (0/4, 1/4, 2/4, 3/4)")
+    raise ValueError(
+        f"{text!r} is not a shard: give I/N, with I from 0 to N-1 (0/4, 1/4, 2/4, 3/4)"
+    )
 
 
 def read_moment(text: str, *, now: datetime) -> int:
     """Read RFC 3339, a date, or an age such as `2h`; return microseconds since 1970.
 
-    Without a zone it is UTC.  Raises `ValueError` with what would be right.
+    Without a zone it is UTC.  Raises `ValueError` that says what is expected.
     """
     relative = _RELATIVE.match(text)
     try:
         if relative:
             ago = timedelta(**{_UNITS[relative[2]]: int(relative[1])})
-            return _microseconds(now - ago)
+            return microseconds(now - ago)
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as exc:
         raise ValueError(
-            f"{text!r} is no time: give RFC 3339 (2026-11-21T19:00:00Z), a date, or an age (2h)"
+            f"{text!r} is not a time: give RFC 3339 (2026-11-21T19:00:00Z), a date or an age (2h)"
         ) from exc
-    return _microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-def _microseconds(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970."""
     since_1970 = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return since_1970 // timedelta(microseconds=1)

@@ -1,7 +1,7 @@
 """Filters as SQL, and rows as entries of the index.
 
-Which index serves a query is said here, not left to SQLite's guesses: key and task are rare, a
-tag can stand on a million rows, and else the time leads.
+The index that serves a query is chosen here, not by SQLite's estimates: key and task are rare, a
+tag can be on a million rows, and otherwise the time leads.
 """
 
 import sqlite3
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from receiver import clock
-from receiver.archive import callbacks_key
-from receiver.archive.reading import Entry
+from receiver.archive import keys
+from receiver.archive.schema import ENTRY, Entry, names
 from receiver.catalog.filters import Filters, Shard
-from receiver.catalog.tables import segment_name
+from receiver.catalog.tables import LABEL, STORED_AS
 from receiver.providers.base import brings_result
 
 Order = Literal["arrival", "newest", "object"]
@@ -23,26 +23,26 @@ _ORDERS: Mapping[Order, str] = {
     "object": "e.rowid",
 }
 _LEADING = ("key", "task_id", "tag")
-_COLUMNS = (
-    "e.received_us, e.delivery_id, labels.provider, labels.kind, labels.origin, e.task_id, e.tag,"
-    " e.key, labels.status, e.body_bytes, labels.invalid, segments.key, e.position,"
-    " segments.lines, segments.suffix, e.member_offset, e.member_bytes, e.line_offset, e.line_bytes"
-)
-# A row of a key is the latest if there is none behind it that passes, too.
+_NAMES = names(ENTRY)
+_STORED_AS = {name: f"labels.{name}" for name in LABEL} | STORED_AS
+_COLUMNS = ", ".join(_STORED_AS.get(name, f"e.{name}") for name in _NAMES)
+_RECEIVED_AT, _SEGMENT, _OBJECT = map(_NAMES.index, ("received_at", "segment", "object"))
+_PROVIDER, _KIND = map(_NAMES.index, ("provider", "kind"))
+# A row of a key is the latest if no later one passes the filters, too.
 _LATEST = (
     "(e.key IS NULL OR NOT EXISTS (SELECT 1 FROM entries AS n INDEXED BY entries_by_key"
     " WHERE n.key = e.key AND n.received_us >= e.received_us"
     " AND (n.received_us > e.received_us OR n.delivery_id > e.delivery_id)"
     " AND (SELECT provider FROM labels WHERE id = n.label) = labels.provider AND {passes}))"
 )
-# Asked of rows that pass all else.
+# Evaluated last, for rows that pass everything else.
 _IN_SHARD = "in_shard(labels.provider, coalesce(e.key, e.delivery_id), :index, :of)"
 
 
 def labels(database: sqlite3.Connection, filters: Filters) -> list[int] | None:
-    """Return the numbers of the labels that pass, or None where all do."""
-    wanted = ("provider", "kind", "origin", "status")
-    conditions = [f"{name} = :{name}" for name in wanted if getattr(filters, name) is not None]
+    """Return the numbers of the labels that pass the filters, or None if all do."""
+    equal = filters.equal()
+    conditions = [f"{name} = :{name}" for name in LABEL if name in equal]
     if filters.invalid == "*":
         conditions.append("invalid IS NOT NULL")
     elif filters.invalid is not None:
@@ -56,7 +56,7 @@ def labels(database: sqlite3.Connection, filters: Filters) -> list[int] | None:
 def labels_of_results(
     database: sqlite3.Connection, provider: str, kinds: Iterable[str]
 ) -> list[int]:
-    """Return the numbers of a provider's labels of some kinds, less those that bring nothing."""
+    """Return the numbers of a provider's labels of these kinds that bring a result."""
     wanted = set(kinds)
     query = "SELECT id, kind, invalid FROM labels WHERE provider = ?"
     return [
@@ -68,7 +68,7 @@ def labels_of_results(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is looked for; ``labels`` are the numbers of those that pass, None where all do."""
+    """A search; ``labels`` are the numbers of the labels that pass, None if all do."""
 
     filters: Filters
     labels: list[int] | None
@@ -76,7 +76,7 @@ class Query:
     shard: Shard | None = None
 
     def select(self, order: Order) -> str:
-        """Return the query of what passes; its parameters are `values`."""
+        """Return the query for the entries that pass; its parameters are `values`."""
         index, passes = self._source(by_row=order == "object")
         return (
             f"SELECT {_COLUMNS} FROM entries AS e {index}"  # noqa: S608
@@ -86,8 +86,8 @@ class Query:
         )
 
     def count(self) -> str:
-        """Return the query of how many pass, and of the bytes of their bodies."""
-        # Without a lead all rows are looked at, and they are in order.
+        """Return the query for the number of entries that pass, and the bytes of their bodies."""
+        # Without a leading index all rows are read, and that is quickest in their order.
         index, passes = self._source(by_row=not self._is_led())
         return (
             "SELECT count(*), coalesce(sum(e.body_bytes), 0)"  # noqa: S608
@@ -104,10 +104,10 @@ class Query:
         }
 
     def _source(self, *, by_row: bool) -> tuple[str, str]:
-        """Return which index leads, and what rows must be."""
+        """Return the index that leads, and the condition on rows."""
         index, passes = f"INDEXED BY entries_by_{self._leading() or 'time'}", self._passes("e")
         if by_row and self._is_led():
-            # Sorts numbers, not rows.
+            # So that numbers are sorted, not rows.
             passes = f"e.rowid IN (SELECT e.rowid FROM entries AS e {index} WHERE {passes})"  # noqa: S608
         if by_row:
             index = "NOT INDEXED"
@@ -121,12 +121,12 @@ class Query:
         return next((name for name in _LEADING if getattr(self.filters, name) is not None), None)
 
     def _is_led(self) -> bool:
-        """Say whether an index leaves out what need not be looked at."""
+        """Say whether an index narrows the search."""
         times = (self.filters.since_us, self.filters.until_us)
         return self._leading() is not None or times != (None, None)
 
     def _passes(self, row: str) -> str:
-        """Return the filters as conditions; names and numbers are ours, values are bound."""
+        """Return the filters as conditions on a row; values are bound."""
         conditions = [
             f"{row}.{name} = :{name}"
             for name in _LEADING
@@ -142,37 +142,24 @@ class Query:
 
 
 def values(filters: Filters) -> dict[str, object]:
-    """Return the parameters that filters are."""
+    """Return the filters as parameters."""
     times = {"since": filters.since_us, "until": filters.until_us}
     return {**filters.equal(), "invalid": filters.invalid, **times}
 
 
 def entry(row: tuple[Any, ...]) -> Entry:
-    """Return what a row of `select` says."""
-    (received_us, delivery_id, provider, kind, origin, task_id, tag, key, status) = row[:9]
-    (body_bytes, invalid, index_key, position, lines, suffix, *place) = row[9:]
-    member_offset, member_bytes, line_offset, line_bytes = place
-    segment = segment_name(index_key)
-    return Entry(
-        delivery_id=delivery_id,
-        provider=provider,
-        kind=kind,
-        origin=origin,
-        task_id=task_id,
-        tag=tag,
-        key=key,
-        status=status,
-        received_at=clock.rfc3339(received_us),
-        body_bytes=body_bytes,
-        invalid=invalid,
-        segment=segment,
-        position=position,
-        of=lines,
-        object=callbacks_key(
-            segment, received_at_us=received_us, provider=provider, kind=kind, suffix=suffix
-        ),
-        member_offset=member_offset,
-        member_bytes=member_bytes,
-        line_offset=line_offset,
-        line_bytes=line_bytes,
+    """Return the entry that a row of `Query.select` stands for."""
+    # By position: a struct is made ten times as fast as from names.
+    values = list(row)
+    received_us, suffix = row[_RECEIVED_AT], row[_OBJECT]
+    segment = keys.segment_of(row[_SEGMENT])
+    values[_RECEIVED_AT] = clock.rfc3339(received_us)
+    values[_SEGMENT] = segment
+    values[_OBJECT] = keys.callbacks_key(
+        segment,
+        received_at_us=received_us,
+        provider=row[_PROVIDER],
+        kind=row[_KIND],
+        suffix=suffix,
     )
+    return Entry(*values)

@@ -1,7 +1,7 @@
 """Bringing a catalog up to date with the index.
 
 A day is listed in stretches of about one page of an S3 listing, cut at keys that are known, so
-that also a day of many segments is listed by several requests at once.
+that several requests list even one day of many segments at once.
 """
 
 import itertools
@@ -9,21 +9,21 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from receiver.archive.keys import INDEX_SUFFIX
+from receiver.archive import keys
 from receiver.catalog.file import transaction
+from receiver.catalog.filters import microseconds
 from receiver.catalog.tables import Labels, drop, known_days, known_keys, take
 from receiver.errors import NotFound
 from receiver.store import Store
 from receiver.store.ahead import map_ahead
 
-_INDEX = "index/"
 _AT_ONCE = 16
 _AHEAD = 4 * _AT_ONCE
 # A page of a listing holds a thousand keys; some of them may be new.
 _STRETCH_KEYS = 900
-# What a transaction takes in: about 35,000 entries, or so many segments.
+# A transaction takes in about 35,000 entries, or this many segments.
 _BATCH_BYTES = 2 << 20
 _BATCH_SEGMENTS = 256
 
@@ -38,11 +38,12 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Keys of one day: behind one, up to and with another; and those of them that are known."""
+    """The keys of one day after ``after``, up to and including ``last``."""
 
     day: str
     after: str
     last: str
+    # Those of them that were known before the store was asked.
     known: frozenset[str]
 
 
@@ -72,14 +73,9 @@ def sync(
 
 def _bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
     """Return texts between which the keys of a time sort."""
-    after = _INDEX if since is None else _hour(since)
-    # What goes on with a slash sorts before what goes on with a zero.
-    return after, (_INDEX.rstrip("/") if until is None else _hour(until)) + "0"
-
-
-def _hour(moment: datetime) -> str:
-    moment = moment.astimezone(UTC)
-    return f"{_INDEX}date={moment.date().isoformat()}/hour={moment.hour:02}"
+    first = keys.INDEX if since is None else keys.hour_prefix(keys.INDEX, microseconds(since))
+    last = keys.INDEX if until is None else keys.hour_prefix(keys.INDEX, microseconds(until))
+    return first, keys.end_of(last)
 
 
 def _new_keys(
@@ -97,10 +93,11 @@ def _new_keys(
 def _stretches(
     database: sqlite3.Connection, store: Store, bounds: tuple[str, str]
 ) -> Iterator[_Stretch]:
-    # Also days that are gone: S3 does not name a folder in which nothing is left.
+    # Days that are known, too: S3 does not name a folder in which nothing is left.
     known_before = known_days(database, after=bounds[0], before=bounds[1])
-    for day in sorted({*known_before, *store.folders(_INDEX)}):
-        after, before = max(day, bounds[0]), min(f"{day[:-1]}0", bounds[1])
+    for date in keys.days([*known_before, *store.folders(keys.INDEX)]):
+        day = keys.day_prefix(keys.INDEX, date)
+        after, before = max(day, bounds[0]), min(keys.end_of(day), bounds[1])
         if after >= before:
             continue
         known = known_keys(database, after=after, before=before)
@@ -112,17 +109,15 @@ def _stretches(
 
 
 def _compare(store: Store, stretch: _Stretch) -> tuple[list[str], list[str]]:
-    """Return what a stretch has that is not known, and what is known that it has no longer.
-
-    What is known was read before the store is asked, so nothing that comes meanwhile seems gone.
-    """
+    """Return the keys of a stretch that are new, and the known ones that are gone."""
+    # The known keys were read before the store is asked, so a key written meanwhile is not "gone".
     new, held = [], set(stretch.known)
     for listed in store.list(stretch.day, after=stretch.after):
         if listed.key > stretch.last:
             break
         if listed.key in held:
             held.remove(listed.key)
-        elif listed.key.endswith(INDEX_SUFFIX):
+        elif keys.is_index(listed.key):
             new.append(listed.key)
     return new, sorted(held)
 

@@ -1,28 +1,47 @@
 """The tables of a catalog, and how a segment's entries get in and out.
 
-An entry's row holds what only it has.  What many share is a label; what an object's key can be
-computed from is kept once for each segment.  Rows of one segment follow each other, in the order
-of its objects, so they are dropped by their numbers, and read in the order of the archive without
-being sorted.
+An entry's row holds only what is its own.  What many entries share is a label, and what an object's
+key can be computed from is kept once for each segment.  Rows of one segment follow each other in
+the order of its objects, so that they are dropped by their numbers, and read in the order of the
+archive without being sorted.
 
-Each index serves a filter that has to be quick by itself, and holds the time, so that the newest
+Each index serves a filter that has to be quick by itself.  It also has the time, so that the newest
 come first without a sort, and the label, so that other filters need no look at the row.
 """
 
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import TypeAlias
 
 from receiver import clock
-from receiver.archive.keys import INDEX_SUFFIX
-from receiver.archive.reading import Entry, entries
+from receiver.archive import keys
+from receiver.archive.reading import entries
+from receiver.archive.schema import ENTRY, Entry, names
 from receiver.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 3
+# The columns of an entry that many share; those that are stored as something else; and its own.
+LABEL = ("provider", "kind", "origin", "status", "invalid")
+STORED_AS = {
+    "received_at": "e.received_us",
+    "segment": "segments.key",
+    "of": "segments.lines",
+    "object": "segments.suffix",
+}
+OWN = tuple(name for name in names(ENTRY) if name not in {*LABEL, *STORED_AS})
+
+
+def _declared(wanted: Iterable[str]) -> str:
+    """Return the declarations of columns of an entry."""
+    types = {"text": "TEXT NOT NULL", "text?": "TEXT", "number": "INTEGER NOT NULL"}
+    columns = {column.name: types.get(column.type) for column in ENTRY}
+    return ", ".join(f"{name} {columns[name]}" for name in wanted)
+
+
 SCHEMA = (
     """
     CREATE TABLE segments (
@@ -30,19 +49,11 @@ SCHEMA = (
         lines INTEGER NOT NULL, first_row INTEGER NOT NULL
     )
     """,
-    """
-    CREATE TABLE labels (
-        id INTEGER PRIMARY KEY, provider TEXT NOT NULL, kind TEXT NOT NULL, origin TEXT NOT NULL,
-        status TEXT, invalid TEXT
-    )
-    """,
-    """
+    f"CREATE TABLE labels (id INTEGER PRIMARY KEY, {_declared(LABEL)})",
+    f"""
     CREATE TABLE entries (
-        received_us INTEGER NOT NULL, label INTEGER NOT NULL, delivery_id TEXT NOT NULL,
-        task_id TEXT, tag TEXT, key TEXT, body_bytes INTEGER NOT NULL,
-        segment INTEGER NOT NULL, position INTEGER NOT NULL,
-        member_offset INTEGER NOT NULL, member_bytes INTEGER NOT NULL,
-        line_offset INTEGER NOT NULL, line_bytes INTEGER NOT NULL
+        received_us INTEGER NOT NULL, label INTEGER NOT NULL, segment INTEGER NOT NULL,
+        {_declared(OWN)}
     )
     """,
     "CREATE INDEX entries_by_time ON entries (received_us, label)",
@@ -50,20 +61,23 @@ SCHEMA = (
     "CREATE INDEX entries_by_tag ON entries (tag, received_us, label) WHERE tag IS NOT NULL",
     "CREATE INDEX entries_by_key ON entries (key, received_us, label) WHERE key IS NOT NULL",
 )
+# Whatever changes in the tables makes another format; SQLite keeps it as a signed number.
+FORMAT = zlib.crc32("".join(SCHEMA).encode()) >> 1 or 1
 
 _Row: TypeAlias = tuple[int | str | None, ...]
-_Label: TypeAlias = tuple[str, str, str, str | None, str | None]
+_Label: TypeAlias = tuple[str | None, ...]
+_label_of, _own_of = attrgetter(*LABEL), attrgetter(*OWN)
 
 
 class Labels:
-    """The numbers of labels; to be used by one connection, and only while it may write."""
+    """The numbers of labels; for use by one connection, and only while it may write."""
 
     def __init__(self) -> None:
         self._known: dict[_Label, int] = {}
 
     def number(self, database: sqlite3.Connection, entry: Entry) -> int:
         """Return the number of an entry's label, a new one if there is none."""
-        label = (entry.provider, entry.kind, entry.origin, entry.status, entry.invalid)
+        label: _Label = _label_of(entry)
         known = self._known.get(label)
         if known is None:
             known = self._known[label] = _number(database, label)
@@ -73,31 +87,29 @@ class Labels:
 def take(
     database: sqlite3.Connection, labels: Labels, key: str, content: bytes | None
 ) -> int | None:
-    """Take in an index object within a transaction; return how many entries that were.
+    """Take in an index object, within a transaction; return the number of its entries.
 
-    Returns None where nothing was taken in: it was here already, or there is nothing any more.
+    Returns None if nothing was taken in: it was here already, or is gone from the archive.
     """
     if content is None or _has(database, key):
         return None
     segment, first_row = _next(database)
     try:
         found = sorted(entries(content), key=attrgetter("object"))
-        rows = list(_rows(database, labels, found, segment))
+        rows = _rows(database, labels, found, segment)
     except (StoreError, ValueError) as exc:
-        # What an index object cannot tell any more `receiver verify` reports.
+        # `receiver verify` reports what such an index object no longer tells.
         _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
         return None
-    suffix = found[0].object.rpartition(segment_name(key))[2] if found else ""
-    database.execute(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?)", (segment, key, suffix, len(rows), first_row)
-    )
-    database.executemany("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+    suffix = keys.suffix_of(found[0].object) if found else ""
+    _insert(database, "segments", [(segment, key, suffix, len(rows), first_row)])
+    _insert(database, "entries", rows)
     return len(rows)
 
 
-def drop(database: sqlite3.Connection, keys: Iterable[str]) -> None:
-    """Forget index objects within a transaction."""
-    for key in keys:
+def drop(database: sqlite3.Connection, index_keys: Iterable[str]) -> None:
+    """Forget index objects, within a transaction."""
+    for key in index_keys:
         database.execute(
             "DELETE FROM entries WHERE rowid >= (SELECT first_row FROM segments WHERE key = ?1)"
             " AND rowid < (SELECT first_row + lines FROM segments WHERE key = ?1)",
@@ -107,24 +119,18 @@ def drop(database: sqlite3.Connection, keys: Iterable[str]) -> None:
 
 
 def known_keys(database: sqlite3.Connection, *, after: str, before: str) -> list[str]:
-    """Return the keys of index objects that were taken in, between two others, sorted."""
+    """Return the keys of the index objects taken in that sort between two texts, sorted."""
     query = "SELECT key FROM segments WHERE key > ? AND key < ? ORDER BY key"
     return [key for (key,) in database.execute(query, (after, before))]
 
 
 def known_days(database: sqlite3.Connection, *, after: str, before: str) -> Iterator[str]:
-    """Yield the folders of the days that have keys between two others, sorted."""
+    """Yield the prefixes of the days that have keys between two texts, sorted."""
     query = "SELECT min(key) FROM segments WHERE key > ? AND key < ?"
     while found := database.execute(query, (after, before)).fetchone()[0]:
-        folder = "/".join(found.split("/", 2)[:2])
-        yield f"{folder}/"
-        # What goes on with a slash sorts before what goes on with a zero.
-        after = f"{folder}0"
-
-
-def segment_name(key: str) -> str:
-    """Return the segment of an index object."""
-    return key.rpartition("/")[2].removesuffix(INDEX_SUFFIX)
+        day = keys.day_prefix(keys.INDEX, keys.day_of(found))
+        yield day
+        after = keys.end_of(day)
 
 
 def _has(database: sqlite3.Connection, key: str) -> bool:
@@ -142,34 +148,31 @@ def _next(database: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _number(database: sqlite3.Connection, label: _Label) -> int:
-    query = (
-        "SELECT id FROM labels WHERE provider = ? AND kind = ? AND origin = ?"
-        " AND status IS ? AND invalid IS ?"
-    )
+    conditions = " AND ".join(f"{name} IS ?" for name in LABEL)
+    query = f"SELECT id FROM labels WHERE {conditions}"  # noqa: S608
     found = database.execute(query, label).fetchone()
     if found is not None:
         return int(found[0])
-    added = database.execute("INSERT INTO labels VALUES (NULL, ?, ?, ?, ?, ?)", label).lastrowid
-    assert added is not None
-    return added
+    (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM labels").fetchone()
+    _insert(database, "labels", [(number, *label)])
+    return int(number)
+
+
+def _insert(database: sqlite3.Connection, table: str, rows: list[_Row]) -> None:
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        database.executemany(f"INSERT INTO {table} VALUES ({places})", rows)  # noqa: S608
 
 
 def _rows(
     database: sqlite3.Connection, labels: Labels, found: Iterable[Entry], segment: int
-) -> Iterator[_Row]:
-    for entry in found:
-        yield (
+) -> list[_Row]:
+    return [
+        (
             clock.read_rfc3339(entry.received_at),
             labels.number(database, entry),
-            entry.delivery_id,
-            entry.task_id,
-            entry.tag,
-            entry.key,
-            entry.body_bytes,
             segment,
-            entry.position,
-            entry.member_offset,
-            entry.member_bytes,
-            entry.line_offset,
-            entry.line_bytes,
+            *_own_of(entry),
         )
+        for entry in found
+    ]

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import FileSizeColumn, Progress, TextColumn, TimeElapsedColumn
 
-from receiver.archive.reading import Entry
-from receiver.catalog import search
+from receiver.archive import reading
+from receiver.archive.schema import Entry
 from receiver.cli.find import (
     LIMIT,
     check_archive,
@@ -103,7 +103,7 @@ def _write(file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[st
             if lost <= _NAMED_MAX:
                 complain(f"{entry.delivery_id}: {exc}")
 
-        for piece in search.pieces(store, counted(), lost=note):
+        for piece in reading.pieces(store, counted(), lost=note):
             file.write(piece)
             if not bar.disable:
                 bar.advance(task, len(piece))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from receiver import clock, config, log
+from receiver.archive.reading import Callback
 from receiver.catalog import Catalog, search
 from receiver.catalog.filters import Filters
 from receiver.cli.masking import Mask
@@ -105,7 +106,7 @@ def check_archive(store: Store) -> None:
         raise SettingsError(f"there is no archive at {store.url} (RECEIVER_ARCHIVE)")
 
 
-def in_spool(settings: config.Settings, filters: Filters) -> Iterator[search.Callback]:
+def in_spool(settings: config.Settings, filters: Filters) -> Iterator[Callback]:
     """Yield what passes of this machine's spool, if it has one."""
     if not settings.spool.is_dir():
         return iter(())

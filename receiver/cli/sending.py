@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.replay.sending import SendOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -12,9 +12,9 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from receiver import clock, config
-from receiver.catalog import search
+from receiver.archive import reading, schema
+from receiver.archive.reading import Callback
 from receiver.catalog.filters import Filters
-from receiver.catalog.search import Callback
 from receiver.cli.find import check_archive, in_spool, load, synced
 from receiver.cli.masking import Mask, json_text, one_line, printable
 from receiver.cli.output import binary_stdout, plain
@@ -27,8 +27,6 @@ _PRETTY_BYTES = 8 << 20
 _COLOURED_BYTES = 1 << 20
 _BEGINNING_BYTES = 64 << 10
 _HEAD = ("method", "target", "headers")
-# As the archive's lines have it.
-_BEFORE_BODY = "content_type"
 
 
 @click.command()
@@ -95,7 +93,7 @@ def _newest(
         if delivery_id in (None, entry.delivery_id):
             if newest and _order(newest.columns) > (entry.received_at, entry.delivery_id):
                 break
-            return search.archived(store, entry)
+            return reading.callback(store, entry)
     return newest
 
 
@@ -106,22 +104,18 @@ def _order(columns: dict[str, Any]) -> tuple[str, str]:
 def _line(mask: Mask, callback: Callback) -> str:
     """Return its line of the archive without secrets, and where it is."""
     content = b"".join(callback.body())
-    shown: dict[str, Any] = {}
-    for name, value in callback.columns.items():
-        shown[name] = value
-        if name == _BEFORE_BODY:
-            shown |= _body(mask, content, is_text=callback.is_text)
+    shown = callback.columns | _body(mask, content, is_text=callback.is_text)
     shown["target"] = mask.text(shown["target"])
     shown["headers"] = mask.headers(shown["headers"])
     return json_text(orjson.dumps(shown | {"where": callback.where}))
 
 
-def _body(mask: Mask, content: bytes, *, is_text: bool) -> dict[str, str | None]:
+def _body(mask: Mask, content: bytes, *, is_text: bool) -> dict[str, str]:
     if is_text:
-        return {"body": mask.text(content.decode()), "body_base64": None}
+        return {schema.BODY: mask.text(content.decode())}
     # Each byte a character, and back.
     hidden = mask.text(content.decode("latin-1")).encode("latin-1")
-    return {"body": None, "body_base64": base64.b64encode(hidden).decode()}
+    return {schema.BODY_BASE64: base64.b64encode(hidden).decode()}
 
 
 def _print(mask: Mask, callback: Callback) -> None:

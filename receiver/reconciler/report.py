@@ -9,6 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from receiver import clock, metrics
+from receiver.archive.keys import day_folder
 from receiver.store import Store
 
 _log = logging.getLogger(__name__)
@@ -118,8 +119,7 @@ class Report:
 
     def write(self, store: Store) -> None:
         """Write the report to the archive; it is in the bucket on return."""
-        date, _ = clock.partition(self.began_at_us)
-        store.put(f"sweeps/date={date}/{self.id}.jsonl", b"".join(self._lines()))
+        store.put(f"sweeps/{day_folder(self.began_at_us)}/{self.id}.jsonl", b"".join(self._lines()))
 
     def _lines(self) -> Iterator[bytes]:
         for repair in self.repairs:

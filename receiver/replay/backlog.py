@@ -7,19 +7,13 @@ callbacks is settled: confirmed, or given up.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from operator import itemgetter
 
 from receiver import clock
-from receiver.archive.reading import Entry
-from receiver.replay.arrivals import (
-    day_of,
-    days_of,
-    hours_around,
-    new_keys,
-    prefix_of,
-    segment_of,
-)
+from receiver.archive import keys
+from receiver.archive.schema import Entry
+from receiver.replay.arrivals import hours_around, new_keys
 from receiver.replay.position import Position
 from receiver.store import Store
 
@@ -84,9 +78,11 @@ class Backlog:
         prefixes = hours_around(self._now_us())
         if late:
             self._looked_late = time.monotonic()
-            self._days = days_of(self._store)
+            self._days = keys.days(self._store.folders(keys.INDEX))
             first, last = self.position.from_day, self._today() + timedelta(days=1)
-            prefixes = [prefix_of(day) for day in self._days if first <= day <= last]
+            prefixes = [
+                keys.day_prefix(keys.INDEX, day) for day in self._days if first <= day <= last
+            ]
         return new_keys(self._store, prefixes, known=self._knows)
 
     def _knows(self, segment: str) -> bool:
@@ -99,7 +95,7 @@ class Backlog:
         """
         merged: list[tuple[int, str, Entry]] = []
         for key, found in indexes.items():
-            segment = BegunSegment(segment_of(key), day_of(key))
+            segment = BegunSegment(keys.segment_of(key), keys.day_of(key))
             self._begun[segment.name] = segment
             for entry in found:
                 at_us = clock.read_rfc3339(entry.received_at)
@@ -141,4 +137,4 @@ class Backlog:
         self._begun.clear()
 
     def _today(self) -> date:
-        return datetime.fromtimestamp(self._now_us() / 1e6, UTC).date()
+        return keys.day_at(self._now_us())

@@ -21,7 +21,8 @@ from typing import Any
 import orjson
 
 from receiver import clock, metrics
-from receiver.archive.reading import Entry
+from receiver.archive import keys
+from receiver.archive.schema import Entry
 from receiver.errors import LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
 from receiver.replay.arrivals import read_indexes
@@ -147,9 +148,9 @@ class Forwarder:
         backlog = self._backlog
         while True:
             late = backlog.is_late_look_due
-            keys = deque(await asyncio.to_thread(backlog.new_keys, late=late))
-            while keys:
-                found = backlog.begin(await asyncio.to_thread(read_indexes, self._store, keys))
+            waiting = deque(await asyncio.to_thread(backlog.new_keys, late=late))
+            while waiting:
+                found = backlog.begin(await asyncio.to_thread(read_indexes, self._store, waiting))
                 requests = read(self._store, found.__iter__, self._form.request)
                 async with aclosing(requests):
                     async for item in requests:
@@ -214,8 +215,7 @@ class Forwarder:
 
     def _failed_key(self) -> str:
         now_us = self._now_us()
-        day, _ = clock.partition(now_us)
-        return f"{self._failed_prefix}/date={day}/{clock.new_id(now_us)}.jsonl"
+        return f"{self._failed_prefix}/{keys.day_folder(now_us)}/{clock.new_id(now_us)}.jsonl"
 
 
 def _lines(failed: list[dict[str, Any]]) -> bytes:

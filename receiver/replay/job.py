@@ -19,7 +19,7 @@ from typing import Any, Self
 import orjson
 
 from receiver import disk
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.errors import SettingsError, StoreError
 
 SUFFIX = ".sqlite"

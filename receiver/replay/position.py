@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from receiver import clock
+from receiver.archive.keys import day_at
 from receiver.errors import Conflict, Damaged, LeaseLost, NotFound
 from receiver.spool.segment import number_of, process_of
 from receiver.store import Store
@@ -45,8 +45,7 @@ class Position:
 
     def __init__(self, since_us: int) -> None:
         # A segment is filed under its first record, so one of the day before can hold later ones.
-        began = date.fromisoformat(clock.partition(since_us)[0]) - timedelta(days=1)
-        self._file = _PositionFile(since_us=since_us, from_day=began)
+        self._file = _PositionFile(since_us=since_us, from_day=day_at(since_us) - timedelta(days=1))
 
     @classmethod
     def read(cls, content: bytes) -> "Position":

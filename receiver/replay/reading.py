@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 
-from receiver.archive import spans
-from receiver.archive.reading import Entry
+from receiver.archive.reading import span_lines, spans
+from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
 from receiver.replay.request import Request
 from receiver.store import Store
@@ -85,14 +85,14 @@ def _window(
 ) -> list[Item]:
     """Read a window in the order of the archive's objects, and return it in its own order."""
     stored = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
-    read = pool.map(lambda span: _span(store, span, make), spans.spans(stored))
+    read = pool.map(lambda span: _span(store, span, make), spans(stored))
     items = {item.entry.delivery_id: item for item in itertools.chain.from_iterable(read)}
     return [items[entry.delivery_id] for entry in window]
 
 
 def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Request]) -> list[Item]:
     try:
-        lines = list(spans.span_lines(store, span))
+        lines = list(span_lines(store, span))
         return [_made(entry, line, make) for entry, line in zip(span, lines, strict=True)]
     except (NotFound, Damaged) as exc:
         if len(span) == 1:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
-from isal import isal_zlib
 
-from receiver.archive.reading import Entry
+from receiver.archive.members import GZIP
+from receiver.archive.schema import Entry, Line
 from receiver.errors import Damaged, SettingsError
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Entrance
@@ -23,33 +23,11 @@ PLACEHOLDERS = ("{provider}", "{kind}", "{path}")
 
 _SECRET_CHARACTERS = 8
 _BRACES = re.compile(r"\{[^}]*\}|[{}]")
-_GZIP_LEVEL = 1
-_GZIP_WINDOW = 31
 # Headers that describe the bytes as they came; they are sent only with those bytes.
 _OF_WIRE_BYTES = ("content-encoding", "x-hub-signature-256")
 
 
-class _Line(msgspec.Struct):
-    """The columns of an archived line that matter here."""
-
-    delivery_id: str
-    provider: str
-    kind: str
-    origin: str
-    task_id: str | None
-    tag: str | None
-    received_at: str
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-    body: str | None
-    body_base64: str | None
-    body_bytes: int
-    wire_bytes: int
-    wire_sha256: str
-
-
-_LINE = msgspec.json.Decoder(_Line)
+_LINE = msgspec.json.Decoder(Line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +82,7 @@ class Form:
             body=body,
         )
 
-    def _encode(self, callback: _Line, body: bytes, headers: dict[str, str]) -> bytes:
+    def _encode(self, callback: Line, body: bytes, headers: dict[str, str]) -> bytes:
         """Add the headers that describe the body, and return the body as it is sent."""
         came = dict(reversed(callback.headers))
         _copy("content-type", came, headers)
@@ -114,10 +92,10 @@ class Form:
                 _copy(name, came, headers)
         elif self._gzip:
             headers["content-encoding"] = "gzip"
-            return isal_zlib.compress(body, _GZIP_LEVEL, _GZIP_WINDOW)
+            return GZIP.member(body)
         return body
 
-    def _url(self, callback: _Line, entrance: Entrance | None) -> str:
+    def _url(self, callback: Line, entrance: Entrance | None) -> str:
         if entrance is None:
             query, path = callback.target.partition("?")[2], _path_behind_token(callback.target)
             kind = callback.kind
@@ -165,7 +143,7 @@ def _is_visible(text: str) -> bool:
     return text.isprintable() and " " not in text
 
 
-def _body(callback: _Line) -> bytes:
+def _body(callback: Line) -> bytes:
     if callback.body is not None:
         body = callback.body.encode()
     else:
@@ -175,7 +153,7 @@ def _body(callback: _Line) -> bytes:
     return body
 
 
-def _is_wire(callback: _Line, body: bytes, came: dict[str, str]) -> bool:
+def _is_wire(callback: Line, body: bytes, came: dict[str, str]) -> bool:
     """Return whether a body of the right size is byte for byte what came."""
     if not any(name in came for name in _OF_WIRE_BYTES):
         return True  # no header depends on it
@@ -195,7 +173,7 @@ def _entrance(provider: str) -> Entrance | None:
     return next((entrance for entrance in entrances if entrance.method == "POST"), None)
 
 
-def _query_of_provider(callback: _Line, entrance: Entrance) -> str:
+def _query_of_provider(callback: Line, entrance: Entrance) -> str:
     query = entrance.query.removeprefix("?")
     # The tag may hold "$id", so it goes in last.
     query = query.replace("$id", quote(callback.task_id or "", safe=""))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.replay.job import Job, Recorded
 from receiver.replay.reading import Item, read
 from receiver.replay.request import Form

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.catalog import Catalog, Order
 from receiver.catalog.filters import Filters, Shard
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.archive import body as bodies
+from receiver.archive import members
 from receiver.archive.body import Body, decode
 
 TEXT = '{"tasks":[{"id":"ä€😀"}]}'.encode()
@@ -20,7 +21,7 @@ def _sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Once as it is, and once with sizes so small that every body is taken in steps."""
     if request.param:
         monkeypatch.setattr(bodies, "WHOLE_BYTES_MAX", 8)
-        monkeypatch.setattr(bodies, "STEP_BYTES", 5)
+        monkeypatch.setattr(members, "STEP_BYTES", 5)
 
 
 both_ways = pytest.mark.usefixtures("_sizes")
@@ -181,9 +182,9 @@ def test_a_long_body_is_not_held_whole() -> None:
     assert not body.whole
     assert body.is_text
     assert len(content) == body.size
-    assert len(body.content) <= bodies.STEP_BYTES
+    assert len(body.content) <= members.STEP_BYTES
     for step in body.steps():
-        assert len(step) <= bodies.STEP_BYTES
+        assert len(step) <= members.STEP_BYTES
 
 
 @pytest.mark.parametrize("inflated_bytes_max", [1 << 20, 64 << 20])
@@ -215,4 +216,4 @@ def test_a_bomb_is_given_up_at_the_limit_not_at_its_end(monkeypatch: pytest.Monk
     monkeypatch.setattr(bodies, "_inflate", inflate)
     bomb = gzip.compress(bytes(64 << 20), 1)
     assert "inflates_too_far" == decode(bomb, inflated_bytes_max=1 << 20).invalid
-    assert taken <= (1 << 20) + 2 * bodies.STEP_BYTES
+    assert taken <= (1 << 20) + 2 * members.STEP_BYTES

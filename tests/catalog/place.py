@@ -1,4 +1,4 @@
-"""Index objects as the shipper writes them, and stores that count what they are asked."""
+"""Index objects as the shipper writes them, and a store that counts requests."""
 
 import threading
 from collections import Counter
@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
-from isal import isal_zlib
 
 from receiver import clock
-from receiver.archive import callbacks_key
+from receiver.archive import callbacks_key, index_key, members
+from receiver.catalog.filters import microseconds
 from receiver.store import DirectoryStore, Listed, Store
 
 TODAY = datetime.now(UTC)
@@ -46,7 +46,7 @@ class CountingStore(DirectoryStore):
 def index_line(
     segment: str, position: int, task_id: str | None, **fields: object
 ) -> dict[str, object]:
-    """Return an entry; what it says of its place is as made up as it can be."""
+    """Return an entry whose place in the archive is made up."""
     line: dict[str, object] = {
         "delivery_id": clock.new_id(),
         "provider": "dataforseo",
@@ -82,11 +82,11 @@ def put_lines(
     store: Store, lines: list[dict[str, object]], segment: str, day: datetime = TODAY
 ) -> str:
     """Write an index object and return its key."""
-    key = f"index/date={day:%Y-%m-%d}/hour={day:%H}/{segment}.jsonl.gz"
+    key = index_key(segment, first_at_us=microseconds(day))
     for line in lines:
         line["of"] = len(lines)
     content = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-    store.put(key, isal_zlib.compress(content, 1, 31))
+    store.put(key, members.INDEX.member(content))
     return key
 
 

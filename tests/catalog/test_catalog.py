@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.catalog import Catalog, Order, Synced
 from receiver.catalog.filters import Filters, Shard
 from tests.catalog.place import SINCE, CountingStore, index_line, put_index, put_lines

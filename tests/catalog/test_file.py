@@ -1,6 +1,7 @@
-"""The file: lost, damaged, busy, in the way, killed, or used by several processes at once."""
+"""The file: lost, damaged, busy, in the way, killed, and used by several processes at once."""
 
 import contextlib
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_each_archive_has_a_file_of_its_own(
 
 
 def damage(path: Path) -> None:
-    """Leave the beginning, by which a file is known, and spoil the rest."""
+    """Spoil a database from its second page on."""
     size = path.stat().st_size
     with path.open("r+b") as spoiled:
         spoiled.seek(8192)
@@ -97,12 +98,13 @@ def test_a_catalog_that_is_lost_is_built_again(
     catalog.sync(since=SINCE)
     path.unlink()
     assert Synced(1, 1) == catalog.sync(since=SINCE)
-    path.unlink()
+    for found in path.parent.iterdir():
+        found.unlink()
     assert set() == Catalog(path, store).archived("dataforseo", ["a"], kinds=["postback"])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, bytes(8192)])
-def test_a_file_that_is_no_catalog_is_built_again(
+def test_a_file_that_is_not_a_catalog_is_built_again(
     path: Path, catalog: Catalog, store: CountingStore, content: bytes
 ) -> None:
     put_index(store, ["a"])
@@ -112,13 +114,56 @@ def test_a_file_that_is_no_catalog_is_built_again(
     assert {"a"} == catalog.archived("dataforseo", ["a"], kinds=["postback"])
 
 
+def to_other_version(path: Path) -> None:
+    """Let a database be one of another version."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA user_version = 99")
+
+
 def test_a_catalog_of_another_version_is_built_again(path: Path, store: CountingStore) -> None:
     put_index(store, ["a"])
     Catalog(path, store).sync(since=SINCE)
-    with path.open("r+b") as spoiled:
-        spoiled.seek(60)  # user_version (sqlite.org/fileformat.html §1.3)
-        spoiled.write((99).to_bytes(4, "big"))
+    to_other_version(path)
     assert Synced(1, 1) == Catalog(path, store).sync(since=SINCE)
+
+
+def test_a_plain_file_of_an_earlier_release_is_used_and_replaced(
+    path: Path, store: CountingStore
+) -> None:
+    """Before, the path was the database itself."""
+    put_index(store, ["a"])
+    Catalog(path, store).sync()
+    database = path.resolve()
+    path.unlink()
+    database.rename(path)
+    put_index(store, ["b"])
+    assert Synced(1, 1) == Catalog(path, store).sync()
+    to_other_version(path)
+    assert Synced(2, 2) == Catalog(path, store).sync()
+    assert path.is_symlink()
+
+
+def test_a_process_that_was_killed_while_it_replaced_one_does_no_harm(
+    path: Path, store: CountingStore
+) -> None:
+    put_index(store, ["a"])
+    Catalog(path, store).sync()
+    path.resolve().unlink()
+    assert path.is_symlink()
+    path.with_name(f"{path.name}-left-link").symlink_to("nowhere")
+    path.with_name(f"{path.name}-left").write_bytes(b"")
+    assert Synced(1, 1) == Catalog(path, store).sync()
+    assert 3 == len(list(path.parent.iterdir()))
+
+
+def test_what_is_replaced_leaves_nothing_behind(path: Path, store: CountingStore) -> None:
+    put_index(store, ["a"])
+    for _ in range(3):
+        Catalog(path, store).sync()
+        to_other_version(path)
+    Catalog(path, store).sync()
+    names = {found.name for found in path.parent.iterdir()}
+    assert {path.name, path.resolve().name, "here.lock"} == names
 
 
 def test_damage_that_only_reading_finds_is_an_error_once(path: Path, store: CountingStore) -> None:
@@ -133,7 +178,7 @@ def test_damage_that_only_reading_finds_is_an_error_once(path: Path, store: Coun
     assert set(tasks) == again.archived("dataforseo", tasks, kinds=["postback"])
 
 
-def test_damage_that_a_sync_finds_is_mended_by_it(path: Path, store: CountingStore) -> None:
+def test_damage_that_a_sync_finds_is_repaired_by_it(path: Path, store: CountingStore) -> None:
     for number in range(20):
         put_index(store, [f"{number}-{position}" for position in range(500)])
     Catalog(path, store).sync(since=SINCE)
@@ -156,7 +201,7 @@ def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     assert Synced(0, 0) == Catalog(path, store).sync(since=SINCE)
 
 
-def test_several_processes_that_find_one_damaged_build_it_together(
+def test_several_processes_that_find_damage_replace_it_once(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
     for number in range(100):
@@ -166,28 +211,53 @@ def test_several_processes_that_find_one_damaged_build_it_together(
     processes = [start_sync(path, tmp_path / "archive") for _ in range(5)]
     said = [process.communicate(timeout=110) for process in processes]
     assert ["2000\n"] * 5 == [out for out, _ in said]
-    # One of them removed it; none took what another had begun.
+    # One of them replaced it; none took away what another had begun.
     warnings = "".join(err for _, err in said).splitlines()
     assert ["catalog is damaged or of another version, and built again"] == warnings
     assert Synced(0, 0) == Catalog(path, store).sync(since=SINCE)
 
 
-def test_one_that_is_damaged_and_in_use_is_done_without(
-    path: Path, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+def test_one_that_is_replaced_while_it_is_used_disturbs_no_search(
+    path: Path, store: CountingStore
 ) -> None:
-    tasks = [f"task-{number}" for number in range(5000)]
-    put_index(store, tasks)
-    Catalog(path, store).sync()
-    user = Catalog(path, store)
+    """The user of the old one goes on, does no harm to the new one, and follows when it syncs."""
+    put_index(store, [f"task-{number}" for number in range(5000)])
+    user, other = Catalog(path, store), Catalog(path, store)
+    user.sync()
     found = user.find(Filters())
     assert "task-0" == next(found).task_id
-    damage(path)
-    monkeypatch.setattr(file, "_LOCK_SECONDS", 0.1)
-    other = Catalog(path, store)
+    old = path.resolve()
+    to_other_version(path)
     put_index(store, ["a"])
     assert Synced(2, 5001) == other.sync()
-    assert 5001 == len(list(other.find(Filters())))
-    assert path.exists()
+    assert 4999 == len(list(found))
+    assert not old.exists()
+    assert Synced(0, 0) == user.sync()
+    assert 5001 == len(list(user.find(Filters())))
+    del user, found
+    gc.collect()
+    put_index(store, ["b"])
+    assert Synced(1, 1) == other.sync()
+    assert 5002 == len(list(Catalog(path, store).find(Filters())))
+
+
+def test_one_that_is_replaced_by_another_process_stays(path: Path, store: CountingStore) -> None:
+    """Whoever finds damage in what is no longer the catalog's leaves the new one alone."""
+    tasks = [f"task-{number}" for number in range(5000)]
+    put_index(store, tasks)
+    late, quick = Catalog(path, store), Catalog(path, store)
+    late.sync()
+    assert late.has_key("dataforseo", "task-0:advanced")
+    damage(path)
+    with pytest.raises(StoreError, match="catalog"):
+        quick.archived("dataforseo", tasks, kinds=["postback"])
+    quick.sync()
+    current = path.resolve()
+    with pytest.raises(StoreError, match="catalog"):
+        late.archived("dataforseo", tasks, kinds=["postback"])
+    assert current == path.resolve()
+    assert Synced(0, 0) == late.sync()
+    assert set(tasks) == late.archived("dataforseo", tasks, kinds=["postback"])
 
 
 def test_a_sync_that_is_killed_goes_on_where_it_was(
@@ -222,7 +292,7 @@ def taken(path: Path) -> int:
     return count
 
 
-# Where the file cannot be used.
+# A file that cannot be used.
 
 
 def in_the_way(tmp_path: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from receiver.archive import body as bodies
+from receiver.archive import members
 from receiver.providers import PROVIDERS, Recognised
 from receiver.providers.base import query_of, undo_second_encoding
 from tests.providers.cases import AdapterCases
@@ -41,7 +42,7 @@ def test_a_long_postback_is_recognised_by_its_beginning(
     assert content
     monkeypatch.setattr(bodies, "WHOLE_BYTES_MAX", 10)
     for step_bytes in range(content.index(b'"result":') + 9, len(content) + 1, 50):
-        monkeypatch.setattr(bodies, "STEP_BYTES", step_bytes)
+        monkeypatch.setattr(members, "STEP_BYTES", step_bytes)
         assert not postback.body.whole
         assert whole == postback.recognise()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from receiver import clock
-from receiver.archive import COMPRESSIONS
-from receiver.archive.reading import Entry, inflate
+from receiver.archive import COMPRESSIONS, members
+from receiver.archive.schema import Entry
 from receiver.catalog import Catalog
 from receiver.catalog.filters import Filters
 from receiver.cli.moment import as_datetime
@@ -88,7 +88,7 @@ class Place:
     def line(self, entry: Entry) -> bytes:
         """Return an archived line."""
         member = self.store.get(entry.object, start=entry.member_offset, length=entry.member_bytes)
-        held = inflate(member, gzip=entry.object.endswith(".gz"))
+        held = members.of(entry.object).inflate(member)
         return held[entry.line_offset : entry.line_offset + entry.line_bytes]
 
     def requests(self, form: Form) -> list[Request]:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from receiver import clock
-from receiver.archive.keys import index_key
+from receiver.archive import index_key, keys
 from receiver.errors import Conflict, Damaged, LeaseHeld, LeaseLost, NotFound, StoreError
 from receiver.lease import Lease
 from receiver.replay import backlog, forward
@@ -421,8 +421,7 @@ async def test_an_index_object_that_is_removed_in_between_is_skipped(
 async def test_other_objects_in_the_index_are_ignored(
     place: Place, server: TargetServer, name: str
 ) -> None:
-    day, hour = clock.partition(clock.now_us())
-    place.store.put(f"index/date={day}/hour={hour}/{name}", b"whatever")
+    place.store.put(keys.hour_prefix(keys.INDEX, clock.now_us()) + name, b"whatever")
     async with forwarding(place, server.url, since_us=clock.now_us() - HOUR_US) as (forwarder, _):
         place.take(now())
         await until(lambda: forwarder.confirmed == 1)
@@ -648,7 +647,7 @@ async def test_a_day_with_unconfirmed_callbacks_is_not_left_behind(
 
 
 def _day(at_us: int) -> str:
-    return clock.partition(at_us)[0]
+    return str(keys.day_at(at_us))
 
 
 async def test_old_processes_are_dropped_from_the_position(

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.errors import StoreError
 from receiver.replay import reading
 from receiver.replay.reading import Item, UnreadableEntry, read

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.errors import Damaged, SettingsError
 from receiver.replay.request import Form, Request
 from tests.door.test_app import KEY, TOKEN, opened

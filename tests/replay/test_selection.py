@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.catalog.filters import Filters, Shard
 from receiver.replay.selection import Selection, Size, is_delivery_id
 from tests.replay.place import MINUTE_US, Delivery, Place

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from receiver import clock
-from receiver.archive.reading import Entry
+from receiver.archive.schema import Entry
 from receiver.errors import TargetError
 from receiver.replay import sending
 from receiver.replay.reading import Item, UnreadableEntry

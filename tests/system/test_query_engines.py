@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from tests.system.conftest import place_in_bucket
-from tests.tools.support.oracle import BucketArchive, DirectoryArchive, Ledger, verify
+from tests.tools.support.oracle import COLUMNS, BucketArchive, DirectoryArchive, Ledger, verify
 from tests.tools.support.s3 import S3Server
 from tests.tools.support.samples import Sample, Samples
 from tests.tools.support.server import Receiver
@@ -18,29 +18,9 @@ from tests.tools.support.tools import needs
 
 pytestmark = pytest.mark.system
 
-_TYPES = {
-    "delivery_id": "VARCHAR",
-    "provider": "VARCHAR",
-    "kind": "VARCHAR",
-    "origin": "VARCHAR",
-    "task_id": "VARCHAR",
-    "tag": "VARCHAR",
-    "key": "VARCHAR",
-    "status": "VARCHAR",
-    "received_at": "TIMESTAMP WITH TIME ZONE",
-    "method": "VARCHAR",
-    "target": "VARCHAR",
-    "headers": "VARCHAR[][]",
-    "peer": "VARCHAR",
-    "content_type": "VARCHAR",
-    "body": "VARCHAR",
-    "body_base64": "VARCHAR",
-    "body_bytes": "BIGINT",
-    "wire_bytes": "BIGINT",
-    "wire_sha256": "VARCHAR",
-    "invalid": "VARCHAR",
-    "instance": "VARCHAR",
-}
+_OF_PYTHON = {str: "VARCHAR", int: "BIGINT", list: "VARCHAR[][]"}
+_TYPES = {name: _OF_PYTHON[types[0]] for name, types in COLUMNS.items()}
+_TYPES["received_at"] = "TIMESTAMP WITH TIME ZONE"
 _PIPE = 'set -o pipefail; zcat "$0"/callbacks/*/*/*/*/*.jsonl.gz | jq -r "$1"'
 _PARTITIONS = ("date", "hour")
 _MIXES = (
@@ -112,7 +92,7 @@ def test_duckdb_finds_the_same_columns_whatever_the_mix(written: Written, mix: s
 
 def test_duckdb_finds_the_types_of_the_contract(written: Written) -> None:
     described = query(f"DESCRIBE SELECT * FROM {written.read_json()}")
-    # DuckDB takes strings that all look like UUIDs for such, and `09` for no number.
+    # DuckDB takes strings that all look like UUIDs for UUIDs, and `09` for a string.
     hours = {path.name for path in written.root.glob("callbacks/*/hour=*")}
     hour = "VARCHAR" if any("=0" in name for name in hours) else "BIGINT"
     wanted = _TYPES | {"delivery_id": "UUID", "date": "DATE", "hour": hour}
@@ -120,7 +100,7 @@ def test_duckdb_finds_the_types_of_the_contract(written: Written) -> None:
 
 
 @pytest.mark.parametrize("mix", _MIXES)
-def test_duckdb_takes_the_types_it_is_told_whatever_the_mix(written: Written, mix: str) -> None:
+def test_duckdb_takes_the_types_it_is_given_whatever_the_mix(written: Written, mix: str) -> None:
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _TYPES.items())
     source = written.read_json(mix, f", columns={{{columns}}}")
     described = query(f"DESCRIBE SELECT * FROM {source}")

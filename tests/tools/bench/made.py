@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from isal import isal_zlib
-
 from receiver import clock
+from receiver.archive import callbacks_key, index_key, keys, members
 from receiver.errors import NotFound
 from receiver.store import DirectoryStore, Listed
 
@@ -77,8 +76,13 @@ class Made:
         outscraper = self.provider == "outscraper"
         kind = "webhook" if outscraper else "postback"
         status = "Success" if outscraper else "20000"
-        date, hour = clock.partition(at_us)
-        folder = f"callbacks/date={date}/hour={hour}/provider={self.provider}/kind={kind}"
+        key = callbacks_key(
+            segment,
+            received_at_us=at_us,
+            provider=self.provider,
+            kind=kind,
+            suffix=members.GZIP.suffix,
+        )
         position = self.number % OBJECT_ENTRIES
         return _LINE % (
             self.delivery_id.encode(),
@@ -93,7 +97,7 @@ class Made:
             b'"not_json"' if self.number % 100_000 == 9 else b"null",
             segment.encode(),
             position,
-            f"{folder}/{segment}.jsonl.gz".encode(),
+            key.encode(),
             position // 6 * 61_440,
             position % 6 * 40_000,
             39_000 + position,
@@ -112,12 +116,11 @@ class MadeStore(DirectoryStore):
         """Let there be more of them."""
         for number in range(len(self.keys), -(-entries // OBJECT_ENTRIES)):
             at_us = Made(number * OBJECT_ENTRIES).at_us
-            date, hour = clock.partition(at_us)
-            self.keys[f"index/date={date}/hour={hour}/{_PROCESS}-{number}.jsonl.gz"] = number
+            self.keys[index_key(f"{_PROCESS}-{number}", first_at_us=at_us)] = number
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Name the days."""
-        yield from sorted({key.partition("/hour=")[0] + "/" for key in self.keys})
+        yield from sorted({keys.day_prefix(prefix, keys.day_of(key)) for key in self.keys})
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         """List the objects of a day."""
@@ -132,7 +135,7 @@ class MadeStore(DirectoryStore):
         segment = f"{_PROCESS}-{self.keys[key]}"
         first = self.keys[key] * OBJECT_ENTRIES
         lines = (Made(number).line(segment) for number in range(first, first + OBJECT_ENTRIES))
-        return isal_zlib.compress(b"".join(lines), 1, 31)
+        return members.INDEX.member(b"".join(lines))
 
 
 def write(root: Path, entries: int) -> None:

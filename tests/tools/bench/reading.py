@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from receiver.archive.schema import LINE
 from tests.tools.bench import ship
 from tests.tools.bench.pairs import Ratio
 from tests.tools.bench.process import Failed
@@ -36,16 +37,12 @@ sys.exit(status)
 """
 _DUCKDB = """
 import sys, duckdb
-archive, to, where = sys.argv[1:]
-text = "delivery_id provider kind origin task_id tag key status received_at method target"
-types = dict.fromkeys(text.split(), "VARCHAR") | {"headers": "VARCHAR[][]"}
-types |= dict.fromkeys(["peer", "content_type", "body", "body_base64"], "VARCHAR")
-types |= {"body_bytes": "BIGINT", "wire_bytes": "BIGINT", "wire_sha256": "VARCHAR"}
-types |= {"invalid": "VARCHAR", "instance": "VARCHAR"}
-columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+archive, to, where, columns = sys.argv[1:]
 lines = f"read_json('{archive}/callbacks/**/*.gz', columns={{{columns}}})"
 duckdb.sql(f"COPY (SELECT * FROM {lines} WHERE {where}) TO '{to}' (FORMAT json)")
 """
+_TYPES = {"number": "BIGINT", "pairs": "VARCHAR[][]"}
+_COLUMNS = ", ".join(f"{column.name}: '{_TYPES.get(column.type, 'VARCHAR')}'" for column in LINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def _measure_export(
     archive: "_Archive", name: str, arguments: tuple[str, ...], where: str
 ) -> Figure:
     ours, theirs = archive.root / "ours.jsonl", archive.root / "theirs.jsonl"
-    duckdb = [sys.executable, "-c", _DUCKDB, str(archive.path), str(theirs), where]
+    duckdb = [sys.executable, "-c", _DUCKDB, str(archive.path), str(theirs), where, _COLUMNS]
     runs = archive.take_turns(
         {
             "export": lambda: archive.run(_receiver("export", "--to", str(ours), *arguments)),

@@ -1,7 +1,7 @@
-"""The SQL that the project shows for query engines, and an archive that tries them.
+"""The SQL in `infra/queries/`, and an archive to try it on.
 
-It holds gzip and zstd side by side, objects of several members, callbacks that came twice or have
-no key, and one line longer than what engines take by default.
+The archive has gzip and zstd side by side, objects of several members, callbacks that came twice or
+have no key, and one line longer than engines take by default.
 """
 
 import re
@@ -16,24 +16,18 @@ from tests.tools.support.server import Receiver
 LONG_BODY_BYTES = 21_000_000
 
 _ROOT = Path(__file__).parents[3]
-# In the README's examples.
+# As the files of DuckDB and Spark name them.
 _ARCHIVE, _DATE = "data/archive", "2026-11-21"
 
 
-def readme(engine: str, archive: str = _ARCHIVE, date: str = _DATE) -> list[str]:
-    """Return the README's statements for an engine that define views, and ask them."""
-    blocks = re.findall(r"```sql\n-- (\w+)\n(.*?)```", (_ROOT / "README.md").read_text(), re.DOTALL)
-    [block] = [text for name, text in blocks if name == engine and "CREATE" in text]
-    return [text.replace(_ARCHIVE, archive).replace(_DATE, date) for text in statements(block)]
-
-
-def athena() -> list[str]:
-    """Return the statements of `infra/athena.sql`."""
-    return statements((_ROOT / "infra" / "athena.sql").read_text())
+def queries(engine: str, archive: str = _ARCHIVE, date: str = _DATE) -> list[str]:
+    """Return the statements for an engine: duckdb, spark or athena."""
+    text = (_ROOT / "infra" / "queries" / f"{engine}.sql").read_text()
+    return [part.replace(_ARCHIVE, archive).replace(_DATE, date) for part in statements(text)]
 
 
 def statements(text: str) -> list[str]:
-    """Split SQL that has no semicolon or dashes in strings; comments are left out."""
+    """Split SQL without comments; its strings have no semicolon and no two dashes."""
     parts = (part.strip() for part in re.sub(r"--.*", "", text).split(";"))
     return [part for part in parts if part]
 

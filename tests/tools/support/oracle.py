@@ -18,7 +18,6 @@ promised.
 import base64
 import gzip
 import hashlib
-import io
 import re
 import ssl
 import threading
@@ -31,8 +30,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
-import zstandard
 
+from tests.tools.support import zstd
 from tests.tools.support.http import Answer, connection_to, exchange, is_closed_by_peer
 from tests.tools.support.s3 import Bucket
 from tests.tools.support.samples import Sample, Samples
@@ -355,12 +354,7 @@ def _lines_of(content: bytes) -> list[dict[str, Any]]:
 
 
 def _inflate(key: str, content: bytes) -> bytes:
-    if key.endswith(".gz"):
-        return gzip.decompress(content)
-    reader = zstandard.ZstdDecompressor().stream_reader(
-        io.BytesIO(content), read_across_frames=True
-    )
-    return reader.read()
+    return gzip.decompress(content) if key.endswith(".gz") else zstd.decompress(content)
 
 
 def _read_lines(

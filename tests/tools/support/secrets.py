@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import orjson
-import zstandard
+
+from tests.tools.support import zstd
 
 _LISTS = ("RECEIVER_TOKENS", "RECEIVER_OUTSCRAPER_API_KEYS")
 _WHOLE = ("RECEIVER_DIFFBOT_TOKEN", "RECEIVER_REPLAY_SECRET", "AWS_SECRET_ACCESS_KEY")
@@ -81,8 +82,8 @@ def _read(path: Path) -> bytes:
             with gzip.open(file) as inflated:
                 return inflated.read(_OBJECT_BYTES_MAX)
         if path.suffix == ".zst":
-            frames = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-            return frames.read(_OBJECT_BYTES_MAX)
+            with zstd.open_zstd(file) as inflated:
+                return inflated.read(_OBJECT_BYTES_MAX)
         return file.read(_OBJECT_BYTES_MAX)
 
 

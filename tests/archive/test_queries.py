@@ -1,49 +1,66 @@
-"""The tables shown for query engines have the columns and the partitions of the archive.
+"""The tables in `infra/queries/` have the columns and the partitions of the archive.
 
-What the statements read is tried in `system/test_readme_queries.py`.
+What the statements read is tested in `tests/system/test_queries.py`.
 """
 
 import re
-from typing import Any, get_type_hints
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import sqlglot
 from sqlglot import exp
 
 from receiver import clock
-from receiver.archive import callbacks_key, index_key, line
-from receiver.archive.body import decode
-from receiver.archive.reading import Entry
-from receiver.providers import PROVIDERS, Recognised
-from tests.tools.deliveries import AT_US, envelope_of
+from receiver.archive import callbacks_key, index_key
+from receiver.archive.schema import ENTRY, LINE, Column
+from receiver.providers import PROVIDERS
+from tests.tools.deliveries import AT_US
 from tests.tools.support import engines
 
 _SEGMENT = f"{clock.new_id(AT_US)}-0"
-_TEXT, _NUMBER, _PAIRS = "STRING", "BIGINT", "ARRAY<ARRAY<STRING>>"
+TEXT = {"athena": "STRING", "duckdb": "VARCHAR", "spark": "STRING"}
+TYPES = {
+    # Athena's SerDe does not parse RFC 3339, so times stay strings there.
+    "athena": {"number": "BIGINT", "pairs": "ARRAY<ARRAY<STRING>>"},
+    "duckdb": {"number": "BIGINT", "pairs": "VARCHAR[][]", "time": "TIMESTAMP"},
+    "spark": {"number": "BIGINT", "pairs": "ARRAY<ARRAY<STRING>>", "time": "TIMESTAMP"},
+}
 # What the reconciler writes besides what comes by an entrance.
 _RESULT = "result"
 
 
-def line_columns() -> dict[str, str]:
-    """The columns of a line, and what Athena should take them for."""
-    body = decode(b"{}", inflated_bytes_max=1)
-    before, behind = line.columns(envelope_of(b"{}"), body, Recognised())
-    values = before | {"body": "", "body_base64": ""} | behind
-    kinds = {int: _NUMBER, list: _PAIRS}
-    return {name: kinds.get(type(value), _TEXT) for name, value in values.items()}
-
-
-def entry_columns() -> dict[str, str]:
-    """The columns of an index line, and what Athena should take them for."""
-    hints = get_type_hints(Entry)
-    return {name: _NUMBER if hint is int else _TEXT for name, hint in hints.items()}
+def columns(of: Iterable[Column], engine: str) -> dict[str, str]:
+    """The columns of a line or an entry, with the types that an engine should take them for."""
+    return {column.name: TYPES[engine].get(column.type, TEXT[engine]) for column in of}
 
 
 def athena_table(name: str) -> Any:
-    for statement in engines.athena():
-        if f"TABLE receiver.{name} (" in statement:
-            return sqlglot.parse_one(statement, dialect="hive")
-    raise AssertionError(name)
+    [found] = [s for s in engines.queries("athena") if f"TABLE receiver.{name} (" in s]
+    return sqlglot.parse_one(found, dialect="hive")
+
+
+def view(engine: str, name: str) -> str:
+    [found] = [s for s in engines.queries(engine) if f"VIEW {name}" in s]
+    return found
+
+
+TABLES = pytest.mark.parametrize(("name", "of"), [("callbacks", LINE), ("entries", ENTRY)])
+
+
+@TABLES
+def test_duckdb_has_the_columns(name: str, of: tuple[Column, ...]) -> None:
+    [listed] = re.findall(r"columns = \{(.*?)\}", view("duckdb", name), re.DOTALL)
+    pairs = re.findall(r"\"?(\w+)\"?: '([^']+)'", listed)
+    assert list(columns(of, "duckdb").items()) == pairs
+
+
+@TABLES
+def test_spark_has_the_columns_and_the_partitions(name: str, of: tuple[Column, ...]) -> None:
+    [listed] = re.findall(r"\((.*?)\n\)", view("spark", name), re.DOTALL)
+    pairs = re.findall(r"(\w+) ([\w<>]+)", listed)
+    expected = columns(of, "spark") | {"date": "DATE", "hour": "INT"}
+    assert list(expected.items()) == pairs
 
 
 def columns_of(table: Any) -> dict[str, str]:
@@ -65,25 +82,25 @@ def partitions_of(table: Any) -> dict[str, str]:
     return columns_of(table.find(exp.PartitionedByProperty))
 
 
-@pytest.mark.parametrize("statement", engines.athena(), ids=lambda text: text.split("(")[0].strip())
+@pytest.mark.parametrize(
+    "statement", engines.queries("athena"), ids=lambda text: text.split("(")[0].strip()
+)
 def test_athena_statements_are_whole(statement: str) -> None:
     dialect = "hive" if statement.startswith(("CREATE EXTERNAL", "CREATE DATABASE")) else "trino"
-    # A command is what the parser could not make sense of.
+    # The parser returns a Command for what it does not understand.
     assert not isinstance(sqlglot.parse_one(statement, dialect=dialect), exp.Command)
 
 
-def test_athena_has_the_columns_of_a_line() -> None:
-    table = athena_table("callbacks")
-    partitions = {name: "STRING" for name in ("date", "hour", "provider", "kind")}
+@TABLES
+def test_athena_has_the_columns_and_the_partitions(name: str, of: tuple[Column, ...]) -> None:
+    table = athena_table(name)
+    partitions = dict.fromkeys(["date", "hour"], "STRING")
+    if name == "callbacks":
+        partitions |= dict.fromkeys(["provider", "kind"], "STRING")
     assert partitions == partitions_of(table)
-    own = {name: kind for name, kind in line_columns().items() if name not in partitions}
-    assert own == columns_of(table.this)
-
-
-def test_athena_has_the_columns_of_an_entry() -> None:
-    table = athena_table("entries")
-    assert {"date": "STRING", "hour": "STRING"} == partitions_of(table)
-    assert entry_columns() == columns_of(table.this)
+    # Hive wants each name once.
+    own = {name: kind for name, kind in columns(of, "athena").items() if name not in partitions}
+    assert list(own.items()) == list(columns_of(table.this).items())
 
 
 @pytest.mark.parametrize("name", ["callbacks", "entries"])
@@ -115,7 +132,7 @@ def test_athena_looks_where_the_index_lies() -> None:
 
 
 def place_of(name: str, values: dict[str, str]) -> str:
-    """Where Athena looks for the segment's object, as its manual says, unless told otherwise."""
+    """Where Athena looks for the segment's object, as its manual says, without a template."""
     table = athena_table(name)
     assert "storage.location.template" not in table.sql()
     values = {"date": "2026-11-21", "hour": "19"} | values

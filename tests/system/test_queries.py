@@ -1,7 +1,7 @@
-"""The SQL of the README and of `infra/` reads an archive that the real command wrote, all of it.
+"""The SQL in `infra/queries/` reads an archive that the real command wrote, all of it.
 
-DuckDB and Spark run the README's statements as they stand there.  Athena's run in DuckDB, after
-they are translated: that tells whether they ask what they should, not whether Athena takes them.
+DuckDB and Spark run their statements as they are.  Athena's are translated and run in DuckDB, which
+shows that they ask what they should, but not that Athena accepts them.
 """
 
 import base64
@@ -35,14 +35,14 @@ _DUCKDB_TYPES = {"TEXT": "VARCHAR", "BIGINT": "BIGINT", "ARRAY<ARRAY<TEXT>>": "V
 
 
 class Engine:
-    """An engine on which the README's statements were run."""
+    """An engine on which its statements were run."""
 
     def __init__(self, name: str, run: Run, archive: Path, date: str) -> None:
         self.name = name
         self.run = run
-        # By its columns, the answer to each question that the README asks.
+        # The answer to each question, by its columns.
         self.answers: dict[tuple[str, ...], Rows] = {}
-        for statement in engines.readme(name, str(archive), date):
+        for statement in engines.queries(name.lower(), str(archive), date):
             columns, rows = run(statement)
             self.answers[columns] = rows
 
@@ -251,7 +251,7 @@ def test_spark_says_so_where_a_line_is_damaged(spark: Any, archive: Path, tmp_pa
     (broken / "date=2026-01-01/hour=00/provider=diffbot/kind=notification").mkdir(parents=True)
     wrong = broken / "date=2026-01-01/hour=00/provider=diffbot/kind=notification/wrong.jsonl"
     wrong.write_text('{"delivery_id": "cut sho')
-    [create] = [s for s in engines.readme("Spark", str(tmp_path)) if "VIEW callbacks" in s]
+    [create] = [s for s in engines.queries("spark", str(tmp_path)) if "VIEW callbacks" in s]
     spark.sql(create.replace("callbacks (", "damaged (", 1))
     with pytest.raises(Exception, match="MALFORMED_RECORD_IN_PARSING"):
         spark.sql("SELECT max(body_bytes) FROM damaged").collect()
@@ -261,7 +261,7 @@ def test_spark_takes_the_tables_of_athena_for_those_of_hive(spark: Any) -> None:
     parser = spark._jsparkSession.sessionState().sqlParser()
     plans = [
         parser.parsePlan(statement).getClass().getSimpleName()
-        for statement in engines.athena()
+        for statement in engines.queries("athena")
         if "EXTERNAL TABLE" in statement
     ]
     assert ["CreateTable", "CreateTable"] == plans
@@ -272,7 +272,7 @@ def athena(archive: Path) -> Iterator[Run]:
     """Athena's tables and view, in DuckDB, made of what its DDL says."""
     with duckdb.connect() as connection:
         connection.execute("CREATE SCHEMA receiver")
-        for statement in engines.athena():
+        for statement in engines.queries("athena"):
             if "EXTERNAL TABLE" in statement:
                 connection.execute(_table(statement, archive))
             elif "VIEW" in statement:
@@ -308,7 +308,7 @@ def _translated(statement: str) -> str:
 
 def questions(archive_date: str) -> dict[str, str]:
     """Return Athena's example queries in DuckDB's words, each by a word that only it has."""
-    texts = [s for s in engines.athena() if s.startswith("SELECT")]
+    texts = [s for s in engines.queries("athena") if s.startswith("SELECT")]
     words = ("AS day", "member_offset", "id_in_body", "lines_in_index")
     return {
         word: _translated(

@@ -1,22 +1,25 @@
--- The archive as tables of Amazon Athena (engine version 3).
+-- The archive as tables of Amazon Athena (engine version 3), and questions to begin with.
 --
 -- Replace s3://my-bucket/callbacks by what RECEIVER_ARCHIVE names, and 2026-01-01 by the day of
--- the first callback, then run the statements one by one.  No crawler is needed and no partition
--- is ever added: projection computes them from the layout, so a callback can be queried as soon
--- as it is archived.
+-- the first callback, then run the statements one by one.  No crawler is needed and partitions are
+-- never added: projection computes them from the layout, so a callback can be queried as soon as
+-- it is archived.
+--
+-- In each engine `callbacks` are the lines and `entries` is the index, a small part of the bytes, so
+-- ask it first.  `newest` is the newest callback of each provider's key.
 --
 -- Compression: Athena reads gzip and zstd text files, also side by side in one table
 -- (https://docs.aws.amazon.com/athena/latest/ug/compression-support-hive.html).
 --
--- SerDe: Hive's.  Of OpenX's the manual says that its results can have more rows or fewer than
+-- SerDe: Hive's.  With that of OpenX, says the manual, results can have more or fewer rows than
 -- the files (https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html), and its extras
 -- (names with dots, ignoring malformed lines) are not wanted here: columns never vary, and a line
--- that cannot be read is a damage that should be seen.
+-- that cannot be read is damage that should be seen.
 --
 -- Limits: a row may hold 32 MB, and a line of a text file 200 MB
 -- (https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html).  A query that
--- leaves `body` and `body_base64` alone still reads the line.  Where larger results are expected,
--- find them by `body_bytes` in `entries` and read them by `receiver show` or Spark.
+-- does not select `body` still reads the whole line.  Where larger results are expected, find them
+-- by `body_bytes` in `entries`, and read them with `receiver show` or Spark.
 
 CREATE DATABASE IF NOT EXISTS receiver;
 
@@ -61,9 +64,8 @@ TBLPROPERTIES (
     'projection.kind.values' = 'postback,pingback,notification,webhook,result'
 );
 
--- The index: a line for each callback, without head and body.  It is a small part of the bytes,
--- so what it can answer costs little.  A segment's index lies under the hour of its first
--- callback, so `date` and `hour` here are not always those of the callback itself.
+-- A segment's index is filed under the hour of its first callback, so `date` and `hour` here are
+-- not always those of the callback itself.
 CREATE EXTERNAL TABLE receiver.entries (
     `delivery_id` string,
     `provider` string,
@@ -100,9 +102,8 @@ TBLPROPERTIES (
     'projection.hour.digits' = '2'
 );
 
--- The newest callback of each provider's key; one without a key stands for itself.  Which it is
--- the index says, so a condition on date, hour, provider or kind limits what is read of the
--- bodies, and changes nothing about which callback is the newest.
+-- One without a key stands for itself.  The index decides which callback is the newest; conditions
+-- on date, hour, provider or kind only limit which bodies are read.
 CREATE OR REPLACE VIEW receiver.newest AS
 SELECT *
 FROM receiver.callbacks
@@ -120,7 +121,7 @@ WHERE delivery_id IN (
     WHERE age = 1 OR "key" IS NULL
 );
 
--- How many of what came on each day, from the index alone.
+-- Callbacks per day and status, from the index alone.
 SELECT substr(received_at, 1, 10) AS day, provider, status, count(*) AS callbacks
 FROM receiver.entries
 WHERE "date" >= '2026-11-20'
@@ -133,7 +134,7 @@ FROM receiver.entries
 WHERE task_id = '08141207-1535-0066-0000-5b1f0c9a7e21'
 ORDER BY received_at;
 
--- A value out of each newest result.  Partitions named by all four columns are the fewest.
+-- Values out of the newest results.  A condition on each of the four partition columns reads least.
 SELECT
     task_id,
     json_extract_scalar(body, '$.tasks[0].id') AS id_in_body,
@@ -141,7 +142,7 @@ SELECT
 FROM receiver.newest
 WHERE "date" = '2026-11-21' AND provider = 'dataforseo' AND kind = 'postback' AND invalid IS NULL;
 
--- Callbacks whose place in the archive the index tells: both tables have it, or it is damage.
+-- Lines that have an entry in the index: all of them, or the archive is damaged.
 SELECT count(*) AS lines, count(entries.delivery_id) AS lines_in_index
 FROM receiver.callbacks AS callbacks
 LEFT JOIN receiver.entries AS entries ON entries.delivery_id = callbacks.delivery_id
