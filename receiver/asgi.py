@@ -54,8 +54,9 @@ def create() -> Starlette:
 
 
 def build(settings: Settings) -> Starlette:
-    """Build the application; its lifespan opens the spool and seals it.
+    """Build the application, to serve or to mount; its lifespan opens the spool and seals it.
 
+    Logging is left to the caller, whose access log must not print paths: they hold tokens.
     Raises `SettingsError` for settings that only `receiver serve` can honour, if no tokens are
     set, and if the spool's root cannot be made.
     """

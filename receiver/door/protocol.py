@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with the limits it lacks, and one write per response.
 
 The two classes that are extended here are not a public interface of uvicorn.  Relied on are the
-names in `RELIED_ON`, and that
+names in `RELIED_ON`, beyond those of `asyncio.Protocol`, and that
 
 - the parser calls the protocol's ``on_…`` methods, and an exception raised in one of them is the
   context of the parser's own error;
@@ -34,17 +34,16 @@ from uvicorn.protocols.http.httptools_impl import (
 RELIED_ON: Mapping[type, frozenset[str]] = {
     HttpToolsProtocol: frozenset(
         """
-        connection_made connection_lost pause_writing resume_writing
         on_message_begin on_headers_complete on_body on_message_complete on_response_complete
         connections cycle flow headers loop parser pipeline transport url
-        timeout_keep_alive timeout_keep_alive_task _unset_keepalive_if_required
-        send_400_response
+        timeout_keep_alive timeout_keep_alive_handler timeout_keep_alive_task
+        send_400_response _unset_keepalive_if_required
         """.split()
     ),
     RequestResponseCycle: frozenset(
         """
         default_headers disconnected flow keep_alive message_event more_body on_response
-        response_complete response_started scope transport waiting_for_100_continue
+        response_complete response_started scope send transport waiting_for_100_continue
         """.split()
     ),
 }
