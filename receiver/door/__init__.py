@@ -11,6 +11,7 @@ signature where the provider signs; the body is opaque bytes.
     app       the Starlette application
     health    /healthz, /readyz, /version and 404
     protocol  uvicorn's HTTP protocol with the limits it lacks
+    cycle     one write per answer, also for uvicorn
 """
 
 from receiver.door.app import create_app, running

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with the limits it lacks, and one write per response.
+"""uvicorn's HTTP protocol with the limits it lacks, and one write per response (`cycle`).
 
-The two classes that are extended here are not a public interface of uvicorn.  Relied on are the
-names in `RELIED_ON`, beyond those of `asyncio.Protocol`, and that
+The two classes that are extended are not a public interface of uvicorn.  Relied on are
+`STATUS_LINE`, the names in `RELIED_ON` (beyond those of `asyncio.Protocol`), and that
 
 - the parser calls the protocol's ``on_…`` methods, and an exception raised in one of them is the
   context of the parser's own error;
@@ -22,14 +22,12 @@ these against the version installed; what they add up to is tested on the wire
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.door.cycle import Cycle
 
 RELIED_ON: Mapping[type, frozenset[str]] = {
     HttpToolsProtocol: frozenset(
@@ -155,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _HeadTooLargeError
         if not self.parser.should_upgrade():
             super().on_headers_complete()
-            self.cycle.__class__ = _Cycle
+            self.cycle.__class__ = Cycle
         elif self.parser.get_method() == b"CONNECT":
             raise _NoTunnelError
         else:
@@ -276,54 +274,3 @@ class _HeadTooLargeError(Exception):
 
 class _NoTunnelError(Exception):
     """A client asks for a tunnel (CONNECT); it is answered 400."""
-
-
-class _Cycle(RequestResponseCycle):
-    """A request whose answer is written at once.
-
-    uvicorn writes head and body separately: two system calls and two packets, a tenth of the CPU
-    time of a callback.  It offers no way to choose another class, and a transport that joins the
-    two writes costs 1 to 2 µs more per request.  Every answer must have a Content-Length.
-    """
-
-    _start: dict[str, Any]
-    _body = b""
-
-    async def send(self, message: Any) -> None:
-        """Hold the head back until the body is complete, then write both."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            self._start = message
-            return
-        self._body += message.get("body", b"")
-        if not message.get("more_body", False):
-            self._write()
-
-    def _write(self) -> None:
-        if self.transport.is_closing():
-            # It closed while this request waited in the pipeline; uvicorn marks only the newest.
-            self.disconnected = True
-            return
-        parts = [STATUS_LINE[self._start["status"]]]
-        says_close = False
-        for name, value in (*self.default_headers, *self._start["headers"]):
-            parts += (name, b": ", value, b"\r\n")
-            if name == b"connection":
-                says_close = True
-                self.keep_alive = False
-        if not self.keep_alive and not says_close:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        if self.scope["method"] != "HEAD":
-            parts.append(self._body)
-        self.transport.write(b"".join(parts))
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()

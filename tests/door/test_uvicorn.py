@@ -1,4 +1,4 @@
-"""What `receiver.door.protocol` relies on in uvicorn, checked against the version installed.
+"""What the door relies on in uvicorn (`receiver.door.protocol`), checked on the version installed.
 
 A failure here names what an update of uvicorn changed.  What the extended protocol promises is
 tested on the wire, against the same version: tests/system/test_door_on_the_wire.py,
@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from receiver.door import protocol as ours
+from receiver.door.cycle import Cycle
 from receiver.door.protocol import RELIED_ON, BoundedProtocol
 
 pytestmark = pytest.mark.anyio
@@ -98,13 +98,20 @@ async def connected(kind: type[HttpToolsProtocol] = HttpToolsProtocol) -> AsyncI
 
 def _taken(class_: ast.ClassDef, base: type) -> set[str]:
     """Return the names that a class takes from its base: those it uses, and those it replaces."""
-    defined = {node.name for node in class_.body if isinstance(node, ast.FunctionDef)}
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    defined = {node.name for node in class_.body if isinstance(node, functions)}
     defined |= {
         ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0])
         for node in class_.body
         if isinstance(node, ast.AnnAssign | ast.Assign)
     }
     return (_attributes(class_, "self") - defined) | (defined & _own(base))
+
+
+def _class(of: type) -> ast.ClassDef:
+    (node,) = ast.parse(inspect.getsource(of)).body
+    assert isinstance(node, ast.ClassDef)
+    return node
 
 
 def _attributes(class_: ast.ClassDef, *roots: str) -> set[str]:
@@ -121,12 +128,10 @@ def _own(base: type) -> set[str]:
 
 
 def test_the_list_of_names_is_complete() -> None:
-    tree = ast.parse(inspect.getsource(ours))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    protocol = classes["BoundedProtocol"]
+    protocol, cycle = _class(BoundedProtocol), _class(Cycle)
     by_protocol = _taken(protocol, HttpToolsProtocol)
     assert RELIED_ON[HttpToolsProtocol] == by_protocol
-    by_cycle = _taken(classes["_Cycle"], RequestResponseCycle)
+    by_cycle = _taken(cycle, RequestResponseCycle)
     by_cycle |= _attributes(protocol, "self.cycle", "cycle") - {"__class__"}
     assert RELIED_ON[RequestResponseCycle] == by_cycle
 
