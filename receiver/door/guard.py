@@ -1,7 +1,7 @@
-"""The guard: who may come in.
+"""The guard: checks tokens, signatures and source addresses.
 
-Secrets are compared in constant time, and all of them every time: how long a refusal takes tells
-nothing about how nearly right a guess was.
+Secrets are compared in constant time, and always with all of those configured, so that the time a
+refusal takes reveals nothing about how close a guess was.
 """
 
 import hmac
@@ -21,7 +21,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Guard:
-    """Checks tokens, signatures and source addresses; raises `Rejected` with 401."""
+    """Checks requests; raises `Rejected` with 401 for those that may not come in.
+
+    ``tokens`` are all valid at once, as are ``signature_keys``.  ``sources`` are the networks that
+    DataForSEO calls from; ``sources_mode`` says whether other addresses are logged or refused.
+    """
 
     def __init__(
         self,
@@ -37,11 +41,11 @@ class Guard:
         self._signature_keys = signature_keys
         self._sources = sources
         self._sources_mode = sources_mode
-        # Behind a balancer that is not trusted every callback comes from an unknown address.
+        # Behind a load balancer that is not trusted, every callback has an unknown address.
         self._unknown = log.Sparing(_log)
 
     def check_token(self, given: bytes) -> bytes:
-        """Return the token of a request's path."""
+        """Return the token that a request's path holds."""
         found = b""
         for token in self._tokens:
             if hmac.compare_digest(token, given):
@@ -52,10 +56,10 @@ class Guard:
         return found
 
     def check_source(self, provider: str, peer: str | None) -> None:
-        """Look where a request of DataForSEO comes from.
+        """Check the address that a request of DataForSEO comes from.
 
-        Off unless asked for: the provider's list of addresses has changed before, and an address
-        proves little.
+        Off by default: the provider's list of addresses has changed before, and an address proves
+        little.
         """
         if self._sources_mode == "off" or provider != "dataforseo" or self._is_source(peer):
             return
@@ -68,7 +72,7 @@ class Guard:
     def check_signature(
         self, name: bytes, headers: Iterable[tuple[bytes, bytes]], chunks: Sequence[bytes]
     ) -> None:
-        """Check the HMAC-SHA256 of a body against each key that may have made it."""
+        """Check the HMAC-SHA256 of a body, given in header ``name``, against each key."""
         if self._signature == "off":
             return
         given = next((value for known, value in headers if known == name), None)
@@ -77,8 +81,8 @@ class Guard:
                 raise Rejected("missing_signature", f"{name.decode()} is required", status=401)
             return
         if not self._signature_keys:
-            return  # nothing to check against; `required` without keys does not start
-        # White space around it is no part of a header's value (RFC 9110 §5.5).
+            return  # the settings allow `required` only with keys
+        # Surrounding whitespace is not part of a header's value (RFC 9110 §5.5).
         given = given.strip().lower()
         good = False
         for key in self._signature_keys:
@@ -87,7 +91,7 @@ class Guard:
                 digest.update(chunk)
             good |= hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given)
         if not good:
-            detail = f"{name.decode()} fits none of RECEIVER_OUTSCRAPER_API_KEYS"
+            detail = f"{name.decode()} matches none of RECEIVER_OUTSCRAPER_API_KEYS"
             raise Rejected("bad_signature", detail, status=401)
 
     def _is_source(self, peer: str | None) -> bool:
@@ -96,5 +100,5 @@ class Guard:
         except ValueError:
             return False
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped  # as a proxy that listens on both writes it
+            address = address.ipv4_mapped  # written so by proxies with dual-stack sockets
         return any(address in network for network in self._sources)

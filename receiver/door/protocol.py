@@ -1,21 +1,57 @@
-"""HTTP as uvicorn speaks it, with a limit on what it does not limit, and one write an answer."""
+"""uvicorn's HTTP protocol with the limits it lacks, and one write per response (`cycle`).
+
+The two classes that are extended are not a public interface of uvicorn.  Relied on are
+`STATUS_LINE`, the names in `RELIED_ON` (beyond those of `asyncio.Protocol`), and that
+
+- the parser calls the protocol's ``on_…`` methods, and an exception raised in one of them is the
+  context of the parser's own error;
+- ``headers`` is None until the first request and then one list per request, which
+  ``scope["headers"]`` shares;
+- ``on_headers_complete`` sets ``cycle`` and starts the application in a task, so nothing is sent
+  before it returns; a cycle has no slots, so its class can be replaced until then;
+- ``cycle.on_response`` calls ``on_response_complete``, which starts the next pipelined request or
+  the keep-alive timer;
+- ``on_message_complete`` does nothing for a request that was answered before it was complete;
+- ``shutdown`` clears ``cycle.keep_alive`` while a request is answered;
+- a transport whose protocol returns True from ``eof_received`` stays open for writing.
+
+pyproject.toml bounds uvicorn's version for that reason.  tests/door/test_uvicorn.py checks each of
+these against the version installed; what they add up to is tested on the wire
+(tests/system/test_door_on_the_wire.py).  Both must pass before the bound is raised.
+"""
 
 import asyncio
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-# No client of ours sends a second request before the first is answered.
+from receiver.door.cycle import Cycle
+
+RELIED_ON: Mapping[type, frozenset[str]] = {
+    HttpToolsProtocol: frozenset(
+        """
+        on_message_begin on_headers_complete on_body on_message_complete on_response_complete
+        connections cycle flow headers loop parser pipeline transport url
+        timeout_keep_alive timeout_keep_alive_handler timeout_keep_alive_task
+        send_400_response _unset_keepalive_if_required
+        """.split()
+    ),
+    RequestResponseCycle: frozenset(
+        """
+        default_headers disconnected flow keep_alive message_event more_body on_response
+        response_complete response_started scope send transport waiting_for_100_continue
+        """.split()
+    ),
+}
+
+# Providers wait for an answer before they send the next request.
 _PIPELINE_MAX = 16
-# A header takes about so many bytes of memory, however short it is.
 _HEADERS_MAX = 1000
+# Approximate memory of one header, however short.
 _HEADER_BYTES = 100
-# Heads that are not whole take no more than this together, those of an ordinary size left out.
+# Limit on all incomplete heads together; those of an ordinary size do not count.
 _HEADS_BYTES_MAX = 64 << 20
 _ORDINARY_HEAD_BYTES = 16 << 10
 _TOO_LARGE = (
@@ -29,20 +65,19 @@ _TOO_MANY = (
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Bounds what uvicorn takes without limit, before the door is asked.
+    """Bounds what uvicorn accepts without limit, before the application sees a request.
 
-    Heads and trailers end within so many bytes and seconds, or the connection does; so do the rest
-    of a body that was answered before it was whole, and answers that nobody reads.  So many
-    requests may wait behind each other on one connection, and so many connections be open.  An
-    offer to upgrade is declined by taking the request as it is (RFC 9110 §7.8): uvicorn would
-    answer it without its body.
+    Limited in bytes and in time are request heads and trailers, the rest of a body whose request
+    was answered early, and answers that the client does not read.  Limited in number are pipelined
+    requests, headers, and connections.  An offer to upgrade is declined by handling the request
+    as if it made none (RFC 9110 §7.8); uvicorn would drop the body.
     """
 
     head_bytes_max: ClassVar[int] = 128 << 10
     head_seconds_max: ClassVar[float] = 30.0
     connections_max: ClassVar[int] = 1 << 20
 
-    # What all connections hold of heads that are not whole.
+    # Bytes of incomplete heads on all connections.
     _heads_bytes: ClassVar[int] = 0
 
     _pending_bytes = 0
@@ -53,10 +88,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, unless there are too many."""
+        """Accept the connection unless there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.connections_max:
-            # The descriptors that are left are for the spool.
+            # The remaining descriptors are reserved for the spool.
             transport.close()
             return
         self._end_later()
@@ -68,7 +103,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and count what completes neither a head nor a piece of a body."""
+        """Parse data; count what completes neither a head nor a piece of a body."""
         self._unset_keepalive_if_required()
         self._progressed = False
         self._feed(data)
@@ -81,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end_later()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what is whole: a client that sends no more may still read.  Then close."""
+        """Answer a complete request before closing: a half-closed client may still read."""
         cycle = self.cycle
         waits = cycle is not None and not cycle.more_body and not cycle.response_complete
         if waits:
@@ -89,24 +124,24 @@ class BoundedProtocol(HttpToolsProtocol):
         return waits
 
     def pause_writing(self) -> None:
-        """Give the client so long to read its answers."""
+        """Start the time limit for reading the answers."""
         super().pause_writing()
         self._end_later()
 
     def resume_writing(self) -> None:
-        """Go on: the client reads."""
+        """Stop the time limit: the client reads again."""
         super().resume_writing()
         self._stop_timer()
         if self.transport.is_closing():
             self._end_later()
 
     def on_message_begin(self) -> None:
-        """Note that a head begins."""
+        """Take note that a head begins."""
         self._in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Note that a head is complete, and begin to answer it."""
+        """Start to answer a request whose head is complete."""
         self._in_head = False
         self._progressed = True
         if not self.flow.write_paused:
@@ -118,24 +153,24 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _HeadTooLargeError
         if not self.parser.should_upgrade():
             super().on_headers_complete()
-            self.cycle.__class__ = _Cycle
+            self.cycle.__class__ = Cycle
         elif self.parser.get_method() == b"CONNECT":
             raise _NoTunnelError
         else:
             self._offered_upgrade = True
 
     def on_body(self, body: bytes) -> None:
-        """Note that a body goes on."""
+        """Take note that a body progresses."""
         self._progressed = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request, but for one whose body the parser took for another protocol."""
+        """End a request, unless the parser took its body for another protocol."""
         if self._offered_upgrade:
             return
         if self.cycle.response_complete:
-            # The rest of a request that was answered before it was whole; uvicorn would now wait
-            # for the next one for ever.
+            # The end of a request that was answered early.  uvicorn would now wait for the next
+            # request without a time limit.
             if not self.flow.write_paused:
                 self._stop_timer()
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -145,13 +180,13 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or until the client has read the last answer."""
+        """Wait for the next request, or for the client to read the last answer."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._end_later()
 
     def timeout_keep_alive_handler(self) -> None:
-        """End a connection that is idle, whether or not its last answer was read."""
+        """Close an idle connection, even if its last answer was not read."""
         self.transport.abort()
 
     def _feed(self, data: bytes) -> None:
@@ -168,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.send_400_response("Invalid HTTP request received.")
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Parse the request again as one that offers nothing, and go on with its body."""
+        """Parse the request again without its offer, and continue with its body."""
         self._offered_upgrade = False
         method, version = self.parser.get_method(), self.parser.get_http_version()
         headers = self.headers
@@ -178,17 +213,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(b"\r\n".join(head) + b"\r\n\r\n")
-        # What is kept of the request is what was sent.
+        # The record of the request keeps what was sent.
         self.headers[:] = headers
         if rest:
             self._feed(rest)
 
     def _bound_pending(self, more: int) -> None:
-        """End the connection if what came of a head, or of a trailer, is too much."""
+        """Close the connection if an incomplete head or trailer is too large."""
         if self.transport.is_closing():
             return
         if self._progressed:
-            # How much of it is of the next head is not known.
+            # It is unknown how much of this belongs to the next head.
             self._pending_bytes = min(more, self.head_bytes_max)
         else:
             self._pending_bytes += more
@@ -210,7 +245,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _waits_for_client(self) -> bool:
-        """Say whether it is the client's turn, and no time is set for it."""
+        """Return whether it is the client's turn and no time limit runs."""
         answered = self.cycle is None or self.cycle.response_complete
         return answered and self.timeout_keep_alive_task is None
 
@@ -220,7 +255,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self) -> None:
         self._timer = None
-        # Closing would wait until the client has read all that was written.
+        # `close` would wait until the client has read everything written.
         self.transport.abort()
 
     def _stop_timer(self) -> None:
@@ -230,7 +265,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _TooManyWaitError(Exception):
-    """A client sends requests and does not wait for answers."""
+    """A client sends too many requests without waiting for answers."""
 
 
 class _HeadTooLargeError(Exception):
@@ -238,53 +273,4 @@ class _HeadTooLargeError(Exception):
 
 
 class _NoTunnelError(Exception):
-    """A client wants a tunnel; it is told that this is no request."""
-
-
-class _Cycle(RequestResponseCycle):
-    """A request and its answer, written at once.
-
-    uvicorn writes head and body apart: two system calls and two packets, a tenth of all the time
-    that a callback costs.  Every answer of ours has a Content-Length and headers of our own.
-    """
-
-    _start: dict[str, Any]
-    _body = b""
-
-    async def send(self, message: Any) -> None:
-        """Hold the head until the body is whole, and write both."""
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            self._start = message
-            return
-        self._body += message.get("body", b"")
-        if not message.get("more_body", False):
-            self._write()
-
-    def _write(self) -> None:
-        if self.transport.is_closing():
-            self.disconnected = True  # while it waited behind another, of which uvicorn is not told
-            return
-        parts = [STATUS_LINE[self._start["status"]]]
-        says_close = False
-        for name, value in (*self.default_headers, *self._start["headers"]):
-            parts += (name, b": ", value, b"\r\n")
-            if name == b"connection":
-                says_close = True
-                self.keep_alive = False
-        if not self.keep_alive and not says_close:
-            parts.append(b"connection: close\r\n")
-        parts.append(b"\r\n")
-        if self.scope["method"] != "HEAD":
-            parts.append(self._body)
-        self.transport.write(b"".join(parts))
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+    """A client asks for a tunnel (CONNECT); it is answered 400."""

@@ -23,10 +23,11 @@ def create_app(
         return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def show_status(request: Request) -> Response:
-        return Response(orjson.dumps(status()), media_type="application/json")
+        body = orjson.dumps(status(), option=orjson.OPT_APPEND_NEWLINE)
+        return Response(body, media_type="application/json")
 
     async def healthz(request: Request) -> Response:
-        return Response(b'{"status":"alive"}', media_type="application/json")
+        return Response(b'{"status":"alive"}\n', media_type="application/json")
 
     return Starlette(
         routes=[

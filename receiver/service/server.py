@@ -1,4 +1,9 @@
-"""A server process: the door, its spool directory, and uvicorn in between."""
+"""A server process: uvicorn, the door, and its spool directory.
+
+The parent talks to it over a channel, in lines of JSON.  It is told ``{"drain": seconds}``, once
+more to stop draining, and ``{"archived": segment}``; it tells ``{"ready": true}``,
+``{"metrics": …}`` every second, and ``{"sealed": segment}``.  It stops when the channel closes.
+"""
 
 import asyncio
 import contextlib
@@ -6,37 +11,29 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import uvicorn
 import uvloop
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-import receiver
 from receiver import metrics
 from receiver.config import Settings
-from receiver.door.app import Door
-from receiver.door.guard import Guard
-from receiver.door.intake import Intake
+from receiver.door import Judge
 from receiver.door.protocol import BoundedProtocol
-from receiver.providers import PROVIDERS
-from receiver.service.parts import spool_root, tokens_of
+from receiver.service.door import make_app, make_judge, open_spool
 from receiver.spool import ArchiveAck, Spool
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
 
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 1.0
-# For the spool, the channel, and what Python opens.
+# Descriptors left for the spool, the channel, and what Python opens.
 _FILES_RESERVED = 64
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: this process is told over its channel when to end."""
+    """uvicorn without its signal handlers: the channel says when to stop."""
 
     started_event: asyncio.Event
 
@@ -50,9 +47,9 @@ class _Server(uvicorn.Server):
 
 
 def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) -> None:
-    """Serve until told to stop, or until the parent is gone."""
-    # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group; the parent decides
-    # what they mean, for an end at once would skip the drain.
+    """Serve until the parent says to stop, or is gone."""
+    # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group.  The parent
+    # decides what they mean: stopping at once would skip the drain.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -61,85 +58,53 @@ def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) 
 
 async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    spool = _make_spool(settings, writer)
+    spool = _open_spool(settings, writer)
     archive_ack = None
     if settings.ack == "archive":
         archive_ack = ArchiveAck(spool, seconds_max=settings.archive_ack_seconds_max)
-    kept = archive_ack or spool
-    door = make_door(settings, kept, unready=spool.problem)
-    server = _Server(_uvicorn_config(settings, door))
+    log = archive_ack or spool
+    judge = make_judge(settings, log)
+
+    def unready() -> str | None:
+        # An archive that does not confirm is no reason: another instance would meet it too.
+        return "draining" if judge.draining else spool.problem()
+
+    server = _Server(_uvicorn_config(settings, make_app(settings, judge, unready=unready)))
     server.started_event = asyncio.Event()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
     writer.write(orjson.dumps({"ready": True}) + b"\n")
-    reporting = asyncio.create_task(_report(door, writer))
-    stopping = asyncio.create_task(_listen(reader, archive_ack, door, server))
+    reporting = asyncio.create_task(_report(judge, writer))
+    stopping = asyncio.create_task(_listen(reader, archive_ack, judge, server))
     await serving
     stopping.cancel()
-    await kept.close()
+    await log.close()
     reporting.cancel()
     with contextlib.suppress(ConnectionError):
-        _send_metrics(door, writer)
+        _send_metrics(judge, writer)
         await writer.drain()
         writer.close()
 
 
-def _make_spool(settings: Settings, writer: asyncio.StreamWriter) -> Spool:
-    """Open the spool; with `ACK=archive` it seals early and reports to the parent."""
-    batch_seconds = settings.batch_seconds
-    if early := settings.ack == "archive":
-        batch_seconds = min(batch_seconds, settings.archive_ack_ms / 1000)
+def _open_spool(settings: Settings, writer: asyncio.StreamWriter) -> Spool:
+    """Open the spool; with `RECEIVER_ACK=archive` it seals early and reports to the parent."""
+    if settings.ack == "spool":
+        return open_spool(settings)
 
     def sealed(segment: str) -> None:
         writer.write(orjson.dumps({"sealed": segment}) + b"\n")
 
-    return Spool(
-        spool_root(settings),
-        batch_bytes=int(settings.batch_bytes),
-        batch_seconds=batch_seconds,
-        spool_bytes_max=int(settings.spool_bytes_max),
-        disk_reserve_bytes=int(settings.disk_reserve_bytes),
-        unsettled_bytes_max=int(settings.inflight_bytes_max),
-        sealed=sealed if early else None,
-    )
+    seconds = min(settings.batch_seconds, settings.archive_ack_ms / 1000)
+    return open_spool(settings, batch_seconds=seconds, sealed=sealed)
 
 
-def make_door(
-    settings: Settings, spool: Spool | ArchiveAck, *, unready: Callable[[], str | None]
-) -> Door:
-    """Build the door of one server process."""
-    return Door(
-        providers=PROVIDERS,
-        spool=spool,
-        unready=unready,
-        guard=Guard(
-            tokens=[token.encode() for token in tokens_of(settings)],
-            signature=settings.outscraper_signature,
-            signature_keys=[
-                key.get_secret_value().encode() for key in settings.outscraper_api_keys
-            ],
-            sources=settings.dataforseo_sources,
-            sources_mode=settings.dataforseo_sources_mode,
-        ),
-        intake=Intake(
-            body_bytes_max=int(settings.body_bytes_max),
-            body_seconds_max=settings.body_seconds_max,
-            inflight_bytes_max=int(settings.inflight_bytes_max),
-        ),
-        instance=settings.instance,
-        version=receiver.__version__,
-    )
-
-
-def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
+# `Any`: uvicorn and Starlette have types of their own for the same ASGI.
+def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
     BoundedProtocol.head_bytes_max = int(settings.head_bytes_max)
     BoundedProtocol.head_seconds_max = settings.head_seconds_max
     BoundedProtocol.connections_max = _open_files_max() - _FILES_RESERVED
     return uvicorn.Config(
-        # uvicorn and Starlette type the same ASGI in two ways.
-        ProxyHeadersMiddleware(
-            cast("ASGI3Application", door), trusted_hosts=settings.forwarded_allow_ips
-        ),
+        app,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
@@ -148,37 +113,37 @@ def _uvicorn_config(settings: Settings, door: Door) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_seconds,
-        # Half of the time is for what is in flight, the rest for shipping what came of it.
+        # Half of the time is for requests in flight, the rest for shipping what they left.
         timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds / 2)),
     )
 
 
 def _open_files_max() -> int:
-    """Let this process open as many files as the system allows; return how many."""
+    """Raise this process's limit of open files as far as the system allows; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
-async def _report(door: Door, writer: asyncio.StreamWriter) -> None:
+async def _report(judge: Judge, writer: asyncio.StreamWriter) -> None:
     while True:
         await asyncio.sleep(_REPORT_SECONDS)
-        _send_metrics(door, writer)
+        _send_metrics(judge, writer)
 
 
-def _send_metrics(door: Door, writer: asyncio.StreamWriter) -> None:
-    door.count()
+def _send_metrics(judge: Judge, writer: asyncio.StreamWriter) -> None:
+    judge.count()
     writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
 
 
 async def _listen(
     reader: asyncio.StreamReader,
     archive_ack: ArchiveAck | None,
-    door: Door,
+    judge: Judge,
     server: uvicorn.Server,
 ) -> None:
-    """Do what the parent says: confirm, drain, stop; stop at once if it is gone."""
+    """Do what the parent says; stop at once if it is gone."""
     draining: asyncio.Task[None] | None = None
     with contextlib.suppress(ConnectionError):
         async for line in reader:
@@ -186,18 +151,18 @@ async def _listen(
             if archive_ack is not None and "archived" in message:
                 archive_ack.confirm(message["archived"])
             elif draining is None:
-                draining = asyncio.create_task(_drain(message["drain"], door, server))
+                draining = asyncio.create_task(_drain(message["drain"], judge, server))
             else:
-                server.should_exit = True  # told a second time
+                server.should_exit = True
     if not server.should_exit:
         _log.warning("parent is gone, stopping")
-    door.draining = True
+    judge.draining = True
     server.should_exit = True
 
 
-async def _drain(seconds: float, door: Door, server: uvicorn.Server) -> None:
-    """Answer on for a while as one that is going."""
-    door.draining = True
+async def _drain(seconds: float, judge: Judge, server: uvicorn.Server) -> None:
+    """Keep answering, unready and closing connections, then stop."""
+    judge.draining = True
     _log.info("draining", extra={"seconds": seconds})
     await asyncio.sleep(seconds)
     server.should_exit = True

@@ -1,4 +1,4 @@
-"""Who may come in: tokens, signatures, source addresses."""
+"""The guard: tokens, signatures, source addresses."""
 
 import hmac
 import ipaddress

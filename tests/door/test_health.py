@@ -1,15 +1,28 @@
-"""Paths that are no way in: health, readiness, version, and everything else."""
+"""Paths that are not an entrance: health, readiness, version, and everything else."""
+
+from collections.abc import Awaitable, Sequence
 
 import pytest
 from starlette.testclient import TestClient
 
 from receiver import metrics
-from receiver.door import health
+from receiver.door import create_app
+from tests.door.place import make_judge
 
 
-def client(problem: str | None = None) -> TestClient:
-    app = health.create_app(unready=lambda: problem, version="1.2.3")
-    return TestClient(app, follow_redirects=False)
+class Unused:
+    """A log that nothing here appends to."""
+
+    def problem(self, more_bytes: int = 0) -> str | None:
+        raise AssertionError
+
+    def append(self, head: bytes, chunks: Sequence[bytes], *, body_bytes: int) -> Awaitable[None]:
+        raise AssertionError
+
+
+def client(problem: str | None = None, root_path: str = "") -> TestClient:
+    app = create_app(make_judge(Unused()), unready=lambda: problem, version="1.2.3")
+    return TestClient(app, follow_redirects=False, root_path=root_path)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -19,9 +32,19 @@ def test_alive_ready_and_version(slash: str) -> None:
         assert (200, {"status": "alive"}) == (answer.status_code, answer.json())
     assert {"status": "ready"} == client().get("/readyz" + slash).json()
     assert {"version": "1.2.3"} == client().get("/version" + slash).json()
+    mounted = client(root_path="/hooks")
+    assert {"version": "1.2.3"} == mounted.get("/hooks/version" + slash).json()
 
 
-def test_unready_says_why_and_when_to_come_again() -> None:
+def test_every_json_answer_ends_with_a_newline() -> None:
+    for problem in (None, "draining"):
+        for path in ("/healthz", "/readyz", "/version", "/nowhere"):
+            answer = client(problem).get(path)
+            assert answer.content.endswith(b"}\n")
+            assert str(len(answer.content)) == answer.headers["content-length"]
+
+
+def test_unready_says_why_and_when_to_retry() -> None:
     answer = client("the spool is full (RECEIVER_SPOOL_BYTES_MAX)").get("/readyz")
     assert 503 == answer.status_code
     assert "5" == answer.headers["retry-after"]

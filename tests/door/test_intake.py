@@ -1,14 +1,14 @@
-"""Bodies while they are read: bounded in bytes and in time, and nothing held when they end."""
+"""Bodies in flight: bounded in bytes and in time, with nothing held when they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import Iterator
 
 import pytest
-from starlette.types import Message
 
 from receiver.door import intake as intakes
-from receiver.door.intake import Intake
-from receiver.errors import Disconnected, Rejected, SpoolUnavailable
+from receiver.door.intake import Holding, Intake
+from receiver.errors import Rejected, SpoolUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -24,109 +24,103 @@ def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
     return Intake(body_bytes_max=1000, body_seconds_max=0.05, inflight_bytes_max=1500)
 
 
-async def pieces(*chunks: bytes, end: str = "http.request") -> AsyncIterator[Message]:
-    for chunk in chunks:
-        yield {"type": "http.request", "body": chunk, "more_body": True}
-    yield {"type": end}
+class Reading:
+    """A body that is read, until it is interrupted."""
+
+    def __init__(self, intake: Intake, claimed: int = 0) -> None:
+        self.interrupted = asyncio.Event()
+        self.holding: Holding = intake.hold(claimed, self.interrupted.set)
 
 
-async def stuck(*chunks: bytes) -> AsyncIterator[Message]:
-    for chunk in chunks:
-        yield {"type": "http.request", "body": chunk, "more_body": True}
-    await asyncio.Event().wait()
-
-
-async def read(intake: Intake, messages: AsyncIterator[Message], *, claimed: int = 0) -> bytes:
-    """Read a body as the door does."""
-    holding = intake.hold(claimed)
+@contextlib.contextmanager
+def reading(intake: Intake, claimed: int = 0) -> Iterator[Reading]:
+    body = Reading(intake, claimed)
     try:
-        return b"".join(await intake.read(lambda: anext(messages), holding))
+        yield body
     finally:
-        intake.release(holding)
+        intake.release(body.holding)
 
 
-async def test_a_body_is_all_of_its_pieces(intake: Intake) -> None:
-    assert b"one two" == await read(intake, pieces(b"one", b"", b" two"))
-    assert b"" == await read(intake, pieces())
+async def test_a_claim_counts_at_once_and_bytes_count_as_they_arrive(intake: Intake) -> None:
+    with reading(intake, claimed=400) as body:
+        assert 400 == intake.inflight_bytes
+        intake.count(body.holding, 300)
+        assert 400 == intake.inflight_bytes
+        intake.count(body.holding, 900)
+        assert 900 == intake.inflight_bytes
     assert 0 == intake.inflight_bytes
 
 
-async def test_what_is_claimed_counts_at_once_and_what_comes_counts_as_it_comes(
-    intake: Intake,
-) -> None:
-    holding = intake.hold(400)
-    assert 400 == intake.inflight_bytes
-    messages = pieces(b"x" * 300, b"x" * 600)
-    body = await intake.read(lambda: anext(messages), holding)
-    assert 900 == sum(map(len, body))
-    assert 900 == intake.inflight_bytes
-    intake.release(holding)
-    assert 0 == intake.inflight_bytes
-
-
-async def test_a_claim_that_finds_no_room_takes_none(intake: Intake) -> None:
-    first = intake.hold(1000)
-    with pytest.raises(SpoolUnavailable):
-        intake.hold(501)
-    assert 1000 == intake.inflight_bytes
-    with pytest.raises(SpoolUnavailable):
-        await read(intake, pieces(b"x" * 501))
-    assert 1000 == intake.inflight_bytes
-    assert 500 == len(await read(intake, pieces(b"x" * 500)))
-    intake.release(first)
+async def test_a_claim_that_finds_no_room_reserves_none(intake: Intake) -> None:
+    with reading(intake, claimed=1000):
+        with pytest.raises(SpoolUnavailable):
+            Reading(intake, claimed=501)
+        assert 1000 == intake.inflight_bytes
+        with reading(intake) as body:
+            with pytest.raises(SpoolUnavailable):
+                intake.count(body.holding, 501)
+            assert 1000 == intake.inflight_bytes
+            intake.count(body.holding, 500)
+            assert 1500 == intake.inflight_bytes
 
 
 async def test_a_body_over_the_limit_is_refused_by_claim_and_by_count(intake: Intake) -> None:
-    for claimed, messages in [(1001, pieces()), (0, pieces(b"x" * 600, b"x" * 401))]:
-        with pytest.raises(Rejected) as caught:
-            await read(intake, messages, claimed=claimed)
+    with pytest.raises(Rejected) as by_claim:
+        Reading(intake, claimed=1001)
+    with reading(intake) as body:
+        intake.count(body.holding, 1000)
+        with pytest.raises(Rejected) as by_count:
+            intake.count(body.holding, 1001)
+    for caught in (by_claim, by_count):
         assert (413, "body_too_large") == (caught.value.answer_status, caught.value.reason)
     assert 0 == intake.inflight_bytes
 
 
-async def test_a_client_that_goes_away_is_no_body(intake: Intake) -> None:
-    with pytest.raises(Disconnected):
-        await read(intake, pieces(b"x", end="http.disconnect"), claimed=900)
-    assert 0 == intake.inflight_bytes
-
-
 async def test_only_the_bodies_that_are_late_are_interrupted(intake: Intake) -> None:
-    late = [asyncio.create_task(read(intake, stuck(b"x" * 10), claimed=20)) for _ in range(5)]
-    for _ in range(20):
-        assert b"quick" == await read(intake, pieces(b"quick"))
-    for outcome in await asyncio.gather(*late, return_exceptions=True):
-        assert isinstance(outcome, Rejected)
-        assert (503, "body_too_slow") == (outcome.answer_status, outcome.reason)
-    assert 0 == intake.inflight_bytes
-    assert not any(task.cancelled() for task in late)
-
-
-async def test_a_request_that_was_late_is_not_cancelled_any_further(intake: Intake) -> None:
-    async def request() -> str:
-        try:
-            await read(intake, stuck())
-        except Rejected:
-            await asyncio.sleep(0)  # the answer is sent
-            task = asyncio.current_task()
-            assert task is not None
-            assert 0 == task.cancelling()
-            return "answered"
-        return "read"
-
-    assert "answered" == await asyncio.create_task(request())
-
-
-async def test_a_request_that_is_cancelled_from_outside_stays_cancelled(intake: Intake) -> None:
-    reading = asyncio.create_task(read(intake, stuck(b"x"), claimed=100))
-    await asyncio.sleep(0)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    with contextlib.ExitStack() as stack:
+        late = [stack.enter_context(reading(intake, claimed=20)) for _ in range(5)]
+        complete = stack.enter_context(reading(intake))
+        intake.complete(complete.holding)
+        with reading(intake) as released:
+            pass
+        for body in late:
+            await asyncio.wait_for(body.interrupted.wait(), 20)
+        with reading(intake) as young:
+            await asyncio.sleep(0.02)
+            others = (complete, released, young)
+            assert not any(body.interrupted.is_set() or body.holding.late for body in others)
+        assert all(body.holding.late for body in late)
     assert 0 == intake.inflight_bytes
 
 
-async def test_time_counts_again_for_each_body(intake: Intake) -> None:
-    # The looking stops when nothing is read, and begins again with the next body.
+async def test_an_interrupted_body_may_be_released_at_once(intake: Intake) -> None:
+    released: list[Holding] = []
+
+    def release() -> None:
+        holding = holdings[len(released)]
+        released.append(holding)
+        intake.release(holding)
+
+    holdings = [intake.hold(10, release) for _ in range(3)]
+    async with asyncio.timeout(20):
+        while intake.inflight_bytes:  # noqa: ASYNC110 # no event announces it
+            await asyncio.sleep(0.001)
+    assert 3 == len(released)
+
+
+async def test_the_time_of_a_later_body_is_limited_too(intake: Intake) -> None:
+    # The timer stops while nothing is read, and starts again with the next body.
     for _ in range(2):
-        with pytest.raises(Rejected):
-            await read(intake, stuck())
+        with reading(intake) as body:
+            await asyncio.wait_for(body.interrupted.wait(), 20)
+        await asyncio.sleep(0.03)
+
+
+async def test_a_body_that_is_too_slow_is_our_fault(intake: Intake) -> None:
+    refusal = intake.too_slow()
+    assert (503, "body_too_slow", True) == (
+        refusal.answer_status,
+        refusal.reason,
+        refusal.closes,
+    )
+    assert "0.05 s" in str(refusal)

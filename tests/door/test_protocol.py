@@ -1,4 +1,4 @@
-"""The protocol's own time limits; the others are seen from outside (tests/system)."""
+"""The protocol's own time limits; the other limits are tested on the wire (tests/system)."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class _Server(uvicorn.Server):
 
 
 def _app(size: int) -> Any:
-    """Return an application that answers everything with so many bytes."""
+    """Return an application that answers every request with ``size`` bytes."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"content-length", b"%d" % size)]
@@ -39,7 +39,7 @@ def _app(size: int) -> Any:
 
 
 async def _seconds_until_ended(size: int, request: bytes) -> float:
-    """Ask for something, read nothing, and return after how long the server gives up."""
+    """Send a request, read nothing, and return how long the server takes to give up."""
     lost = asyncio.Event()
 
     class Watched(BoundedProtocol):
@@ -48,7 +48,7 @@ async def _seconds_until_ended(size: int, request: bytes) -> float:
             lost.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
-        # What a connection buffers is taken over from its listener.
+        # A connection inherits the size of its buffers from its listener.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
         client.setblocking(False)
@@ -63,10 +63,10 @@ async def _seconds_until_ended(size: int, request: bytes) -> float:
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         loop = asyncio.get_running_loop()
-        # The server's time begins no earlier.
+        # The server starts its timer no earlier.
         began = time.monotonic()
         await loop.sock_connect(client, listener.getsockname())
-        with contextlib.suppress(ConnectionError):  # given up before it could ask
+        with contextlib.suppress(ConnectionError):  # closed before the request was sent
             await loop.sock_sendall(client, request)
         try:
             async with asyncio.timeout(_LATE_SECONDS):
@@ -85,7 +85,7 @@ async def _seconds_until_ended(size: int, request: bytes) -> float:
         pytest.param(40_000, b"Connection: close\r\n", _SECONDS, _SECONDS, id="the last answer"),
     ],
 )
-def test_a_client_that_reads_no_answer_is_given_up(
+def test_a_client_that_reads_no_answer_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
     size: int,
     header: bytes,

@@ -89,7 +89,7 @@ class AdapterCases:
         good = Guard(tokens=[], signature="required", signature_keys=[OUTSCRAPER_KEY.encode()])
         good.check_signature(name, sample.headers, [sample.wire])
         other = Guard(tokens=[], signature="required", signature_keys=[b"another"])
-        with pytest.raises(Exception, match="fits none of"):
+        with pytest.raises(Exception, match="matches none of"):
             other.check_signature(name, sample.headers, [sample.wire])
 
     def test_deliveries_of_one_callback_have_one_key_and_others_have_another(self) -> None:

@@ -18,7 +18,7 @@ from receiver import clock
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, SettingsError
 from receiver.replay.request import Form, Request
-from tests.door.test_app import KEY, TOKEN, opened
+from tests.door.place import KEY, TOKEN, opened
 from tests.replay.place import Delivery, Place
 
 URL = "https://hooks.example.net:8443/take"

@@ -49,11 +49,19 @@ def clean_environ() -> dict[str, str]:
 class Life:
     """One run of a command, from start to end, and everything that it printed."""
 
-    def __init__(self, command: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self._process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environ,
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
