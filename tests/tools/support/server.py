@@ -33,8 +33,9 @@ START_SECONDS = 60.0
 PROVIDERS = ("DATAFORSEO", "DATAFORAPPS", "DIFFBOT", "OUTSCRAPER")
 NOBODY = "http://127.0.0.1:9"
 
-_LISTENING = re.compile(r"listening on (http://\S+)")
-_ADMIN = re.compile(r"admin on (http://\S+)")
+# A line of its own, or the message of a record.
+_LISTENING = re.compile(r'(?:^|"message":")listening on (http://[^\s"]+)')
+_ADMIN = re.compile(r'(?:^|"message":")admin on (http://[^\s"]+)')
 # What prints secrets by design: URLs to register, and what a callback really was.
 _TELLING = frozenset({"urls", "export", "--raw"})
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -374,7 +375,7 @@ class Receiver:
 
 
 def _find(pattern: re.Pattern[str], life: Life) -> str | None:
-    matches = (pattern.fullmatch(line) for line in list(life.output))
+    matches = (pattern.search(line) for line in list(life.output))
     return next((found[1] for found in matches if found), None)
 
 
