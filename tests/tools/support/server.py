@@ -218,6 +218,10 @@ class Receiver:
         self._admin_url = _find(_ADMIN, life)
         self._url = url
 
+    def adopt(self, *, url: str, admin_url: str) -> None:
+        """Talk to a life that somebody else began with the same settings."""
+        self._url, self._admin_url = url, admin_url
+
     def server_pids(self) -> list[int]:
         """Return the server processes, as the admin port names them."""
         pids: list[int] = self.status()["server_processes"]
