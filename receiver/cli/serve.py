@@ -1,7 +1,6 @@
 """`receiver serve`."""
 
 import socket
-import sys
 
 import click
 
@@ -44,10 +43,10 @@ def server_process(listener: int, channel: int) -> None:
 
 
 def _print_without_waiting(settings: config.Settings) -> None:
-    """Put log, stdout and stderr on a queue: whoever does not read them stops nothing."""
+    """Put log, stdout and stderr on the queue: whoever does not read them stops nothing."""
     from receiver import metrics
 
-    sys.stdout, sys.stderr = log.queued(sys.stdout), log.queued(sys.stderr)
+    log.queue_standard_streams()
     log.configure(
         form=settings.log_format,
         level=settings.log_level,

@@ -43,6 +43,7 @@ __all__ = [
     "form",
     "painted",
     "plain",
+    "queue_standard_streams",
     "queued",
     "redirected",
     "without_secrets",
@@ -130,6 +131,11 @@ def queued(stream: TextIO) -> TextIO:
     Writing to it never waits and never fails; it shares the log's queue, so the order is kept.
     """
     return cast("TextIO", Outlet(stream, _writer))
+
+
+def queue_standard_streams() -> None:
+    """Put all that this process prints on the queue, for one that serves until it is stopped."""
+    sys.stdout, sys.stderr = queued(sys.stdout), queued(sys.stderr)
 
 
 def flush() -> None:

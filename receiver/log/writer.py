@@ -5,6 +5,7 @@ long as they like.  So that thread does nothing else.  It writes to file descrip
 buffered streams: a thread that is stuck inside one of those keeps the interpreter from ending.
 """
 
+import contextlib
 import io
 import os
 import select
@@ -78,7 +79,8 @@ class Writer:
     def _make_sure_of_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-            self._thread.start()
+            with contextlib.suppress(RuntimeError):  # none to be had now: the next line tries again
+                self._thread.start()
 
     def _run(self) -> None:
         while True:

@@ -202,9 +202,9 @@ def test_characters_that_the_stream_lacks_are_escaped() -> None:
 
 
 _STUCK = """
-import logging, sys
+import logging
 from receiver import log
-sys.stdout, sys.stderr = log.queued(sys.stdout), log.queued(sys.stderr)
+log.queue_standard_streams()
 log.configure(form="json", level="info")
 for number in range(20_000):
     logging.getLogger("receiver").info("a line", extra={"number": number})
