@@ -16,7 +16,7 @@ import orjson
 import pytest
 from starlette.types import Message
 
-from receiver import clock, log, metrics, spool
+from receiver import clock, metrics, spool
 from receiver.door.app import Door
 from receiver.door.guard import Guard
 from receiver.door.intake import Intake
@@ -688,7 +688,7 @@ async def test_strangers_cannot_fill_the_log(
     caller: Caller, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All within one second, for whoever writes the log.
-    monkeypatch.setattr(log, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr("receiver.log.sparing.time", SimpleNamespace(monotonic=lambda: 100.0))
     counter = metrics.rejected.labels("dataforseo", "bad_token")._value
     before = counter.get()
     for _ in range(500):

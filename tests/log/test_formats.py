@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from receiver import log
-from tests.tools.support.streams import Stream
+from tests.log.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from receiver import log
 from receiver.config import Settings
 from receiver.service.announcement import announce, program
-from tests.tools.support.streams import Stream
+from tests.log.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from receiver import log
 from receiver.service import callback_line
-from tests.tools.support.streams import Stream
+from tests.log.streams import Stream
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
