@@ -1,7 +1,7 @@
 """One line on the terminal for each callback that is answered, for those who watch.
 
-    12:34:56 200 dataforseo postback     38K 11221334-0696-0066-0000-a1b2c3d4e5f6 run-42
-    12:34:57 401 dataforseo postback       0 bad_token
+    12:34:56 200 dataforseo postback   38K 11221334-0696-0066-0000-a1b2c3d4e5f6 run…
+    12:34:57 401 diffbot notification    0 bad_token
 
 Time, answer, provider and kind, bytes of the body, the reason of a refusal, task, tag.
 """
@@ -76,7 +76,7 @@ def line(answer: Answer, *, columns: int) -> str:
     """Return the line for an answer, in UTC; the tag is cut so that it fits, where it can."""
     source = f"{answer.provider} {answer.kind}"
     head = (
-        f"{time.strftime('%H:%M:%S', time.gmtime())} {answer.status} {source:<19}"
+        f"{time.strftime('%H:%M:%S', time.gmtime())} {answer.status} {source:<20}"
         f" {_size(answer.body_bytes):>4}"
     )
     text = " ".join(filter(None, (head, answer.reason, _cut(answer.task_id, _TASK_CELLS))))

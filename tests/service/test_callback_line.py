@@ -29,13 +29,13 @@ def test_it_names_time_answer_source_size_task_and_tag() -> None:
     line = callback_line.line(Answered(), columns=100)
     time, rest = line[:8], line[8:]
     assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
-    assert f" 200 dataforseo postback  38K {_UUID} run-42" == rest
+    assert f" 200 dataforseo postback   38K {_UUID} run-42" == rest
 
 
 def test_a_refusal_has_its_reason() -> None:
     refused = Answered(status=401, reason="bad_token", task_id=None, tag=None, body_bytes=0)
     line = callback_line.line(refused, columns=80)
-    assert " 401 dataforseo postback    0 bad_token" == line[8:]
+    assert " 401 dataforseo postback     0 bad_token" == line[8:]
 
 
 @pytest.mark.parametrize("tag", ["run-" + "4" * 200, "日本" * 50, "\x1b[2J\n" * 20, "r"])
@@ -78,7 +78,7 @@ def test_a_task_id_that_can_be_a_uuid_is_whole() -> None:
 )
 def test_a_size_has_four_columns(count: int, shown: str) -> None:
     line = callback_line.line(Answered(body_bytes=count, task_id=None, tag=None), columns=80)
-    assert line.endswith(f" postback {shown}")
+    assert line.endswith(f" postback  {shown}")
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ def test_the_commands_of_the_first_screen_do_what_they_say(tmp_path: Path) -> No
     assert "{" not in terminal.shown().replace(curl, "")
 
 
+@pytest.mark.skipif(not (ROOT / ".venv/bin/receiver").exists(), reason="run `make install` first")
 def test_ctrl_c_ends_make_run_without_an_error_of_make(tmp_path: Path) -> None:
     environ = clean_environ() | _PORTS
     environ |= {
