@@ -28,8 +28,9 @@ $(INFRA_INSTALLED): tests/infra/requirements.txt
 	$(INFRA_VENV)/bin/python -m pip install --quiet --no-deps --requirement $<
 	@touch $@
 
-run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URLs to register
-	@$(BIN)/receiver serve || test $$? -eq 130
+# Ctrl-C reaches the shell, too: with a trap it waits for the receiver, and make reports no error.
+run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints what to try
+	@trap : INT; $(BIN)/receiver serve || test $$? -eq 130
 
 test: install infra-tools ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile

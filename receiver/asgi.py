@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 
-from receiver import config, log
+from receiver import config, log, metrics
 from receiver.cli.masking import Mask
 from receiver.cli.output import complain
 from receiver.config import Settings
@@ -100,8 +100,13 @@ async def _count(judge: Judge) -> None:
 
 def _configure_logging(settings: Settings) -> None:
     """Log as a server process of `receiver serve` does."""
-    sys.stdout = log.lasting(sys.stdout)
-    log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
+    log.queue_standard_streams()
+    log.configure(
+        form=settings.log_format,
+        level=settings.log_level,
+        hide=Mask(settings).text,
+        dropped=metrics.log_dropped.inc,
+    )
     # uvicorn has set up its loggers by now.  Their own handlers would bypass the masking.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

@@ -87,6 +87,9 @@ server_processes = Gauge("receiver_server_processes", "Server processes that are
 server_restarts = Counter(
     "receiver_server_restarts", "Server processes that died and were replaced."
 )
+log_dropped = Counter(
+    "receiver_log_dropped", "Log lines dropped: nobody read them in time, or the disk was full."
+)
 
 Samples: TypeAlias = list[tuple[str, dict[str, str], float]]
 

@@ -1,5 +1,6 @@
 """Fixtures that several suites use."""
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -29,6 +30,16 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Put back after a test how this process logs."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def cli(ctx: click.Context) -> None:
 
     Settings are environment variables RECEIVER_…; `receiver config` lists them.
     """
-    from receiver.cli.output import plain
+    from receiver.log import plain
 
     if plain():
         ctx.color = False

@@ -50,6 +50,7 @@ def forward(
       receiver forward --to https://example.com/hook --since 2h --name example
     """
     settings = config.load()
+    log.queue_standard_streams()  # the line of progress, too, must not wait for a terminal
     log.configure(
         form=settings.log_format,
         level=settings.log_level,

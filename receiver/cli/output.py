@@ -1,6 +1,5 @@
 """How commands print: a table for people, JSON Lines for programs."""
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, TypeVar
@@ -9,6 +8,7 @@ import click
 import orjson
 from rich.cells import cell_len
 
+from receiver import log
 from receiver.cli.masking import json_text, one_line
 from receiver.errors import ReceiverError
 
@@ -25,11 +25,6 @@ def output_option(command: F) -> F:
         show_default=True,
         help="How to print: a table, or one JSON object a line.",
     )(command)
-
-
-def plain() -> bool:
-    """Say whether the terminal is to see no colours (no-color.org)."""
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def binary_stdout() -> BinaryIO:
@@ -50,7 +45,8 @@ def print_json(row: Mapping[str, Any]) -> None:
 
 
 def complain(text: str) -> None:
-    """Say on stderr what is wrong."""
+    """Say on stderr what is wrong, after what was logged before."""
+    log.flush()
     click.echo(f"receiver: {one_line(text)}", err=True)
 
 

@@ -1,7 +1,6 @@
 """`receiver serve`."""
 
 import socket
-import sys
 
 import click
 
@@ -15,7 +14,7 @@ from receiver.errors import ReceiverError
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one (RECEIVER_PORT).")
 @click.option("--workers", type=int, help="Server processes (RECEIVER_WORKERS).")
 def serve(host: str | None, port: int | None, workers: int | None) -> int:
-    """Take callbacks, ship them to the archive, until SIGTERM or Ctrl-C.
+    """Take callbacks and ship them to the archive, until SIGTERM or Ctrl-C.
 
     \b
     Examples:
@@ -24,8 +23,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> int:
           receiver serve --host 0.0.0.0 --workers 4
     """
     settings = config.load(host=host, port=port, workers=workers)
-    sys.stdout = log.lasting(sys.stdout)
-    log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
+    _print_without_waiting(settings)
     from receiver.service import parent
 
     return parent.serve(settings)
@@ -35,14 +33,26 @@ def serve(host: str | None, port: int | None, workers: int | None) -> int:
 @click.argument("listener", type=int)
 @click.argument("channel", type=int)
 def server_process(listener: int, channel: int) -> None:
-    """Be one of the server processes of `serve`, on sockets inherited from it."""
+    """Run one of the server processes of `serve`, on sockets inherited from it."""
     to_parent = socket.socket(fileno=channel)
     settings = config.restore(_first_line(to_parent))
-    sys.stdout = log.lasting(sys.stdout)
-    log.configure(form=settings.log_format, level=settings.log_level, hide=Mask(settings).text)
+    _print_without_waiting(settings)
     from receiver.service import server
 
     server.run(settings, listener=socket.socket(fileno=listener), channel=to_parent)
+
+
+def _print_without_waiting(settings: config.Settings) -> None:
+    """Put log, stdout and stderr on the queue: whoever does not read them stops nothing."""
+    from receiver import metrics
+
+    log.queue_standard_streams()
+    log.configure(
+        form=settings.log_format,
+        level=settings.log_level,
+        hide=Mask(settings).text,
+        dropped=metrics.log_dropped.inc,
+    )
 
 
 def _first_line(channel: socket.socket) -> bytes:

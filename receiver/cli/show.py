@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from receiver import clock, config
+from receiver import clock, config, log
 from receiver.archive import reading, schema
 from receiver.archive.reading import Callback
 from receiver.catalog.filters import Filters
 from receiver.cli.find import check_archive, in_spool, load, synced
 from receiver.cli.masking import Mask, json_text, one_line, printable
-from receiver.cli.output import binary_stdout, plain
+from receiver.cli.output import binary_stdout
 from receiver.errors import ReceiverError
 from receiver.service.parts import store_of
 from receiver.store import Store
@@ -173,7 +173,7 @@ def _beginning(steps: Iterator[bytes]) -> str:
 
 def _print_json(text: str) -> None:
     console = Console()
-    if plain() or not console.is_terminal or len(text) > _COLOURED_BYTES:
+    if log.plain() or not console.is_terminal or len(text) > _COLOURED_BYTES:
         click.echo(text)
         return
     coloured: Text = Syntax("", "json", theme="ansi_dark", background_color="default").highlight(

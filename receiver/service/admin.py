@@ -8,34 +8,71 @@ import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from receiver.door.protocol import BoundedProtocol
+
+_PAGES = {
+    "/metrics": "All metrics, summed over the processes of this instance, for Prometheus.",
+    "/status": "Spool, lag, last ship, last sweeps and forwarding, as JSON.",
+    "/healthz": "Answers as long as the parent process is alive.",
+}
 
 
 def create_app(
     *, exposition: Callable[[], bytes], status: Callable[[], dict[str, Any]]
 ) -> Starlette:
-    """Build the admin application from two functions that are asked at each request."""
+    """Build the admin application from two functions that are called at each request."""
+
+    async def index(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(_html())
+        return PlainTextResponse("".join(f"{path:9} {text}\n" for path, text in _PAGES.items()))
 
     async def metrics(request: Request) -> Response:
         return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def show_status(request: Request) -> Response:
-        body = orjson.dumps(status(), option=orjson.OPT_APPEND_NEWLINE)
-        return Response(body, media_type="application/json")
+        return _json(status())
 
     async def healthz(request: Request) -> Response:
-        return Response(b'{"status":"alive"}\n', media_type="application/json")
+        return _json({"status": "alive"})
 
     return Starlette(
         routes=[
+            Route("/", index),
             Route("/metrics", metrics),
             Route("/status", show_status),
             Route("/healthz", healthz),
         ]
     )
+
+
+def _json(content: dict[str, Any]) -> Response:
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, media_type="application/json")
+
+
+def _html() -> str:
+    links = (
+        f'<dt><a href="{path}">{path}</a></dt><dd>{text}</dd>' for path, text in _PAGES.items()
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>receiver</title>
+</head>
+<body>
+<h1>receiver</h1>
+<dl>
+{"".join(links)}
+</dl>
+</body>
+</html>
+"""
 
 
 class AdminServer(uvicorn.Server):
@@ -64,6 +101,6 @@ class AdminServer(uvicorn.Server):
 
 
 class _Protocol(BoundedProtocol):
-    """As careful as the door: who fills this process's memory or open files stops the shipping."""
+    """As careful as the door: filling this process's memory or open files would stop shipping."""
 
     connections_max = 100

@@ -22,6 +22,7 @@ from receiver import metrics
 from receiver.config import Settings
 from receiver.door import Judge
 from receiver.door.protocol import BoundedProtocol
+from receiver.service.callback_line import printer
 from receiver.service.door import make_app, make_judge, open_spool
 from receiver.spool import ArchiveAck, Spool
 
@@ -63,7 +64,7 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
     if settings.ack == "archive":
         archive_ack = ArchiveAck(spool, seconds_max=settings.archive_ack_seconds_max)
     log = archive_ack or spool
-    judge = make_judge(settings, log)
+    judge = make_judge(settings, log, answered=printer())
 
     def unready() -> str | None:
         # An archive that does not confirm is no reason: another instance would meet it too.

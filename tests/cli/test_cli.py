@@ -16,7 +16,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from receiver import __version__
+from receiver import __version__, log
 from receiver.cli import cli, main
 from receiver.config import Settings
 from receiver.spool import Writer, segment
@@ -66,10 +66,13 @@ class Command:
         self._capfd.readouterr()
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["receiver", *arguments])
+            for name in ("stdout", "stderr"):
+                patch.setattr(sys, name, getattr(sys, name))  # `serve` puts others there
             for name, value in variables.items():
                 patch.setenv(f"RECEIVER_{name}", value)
             with pytest.raises(SystemExit) as ended:
                 main()
+            log.flush()
         captured = self._capfd.readouterr()
         assert isinstance(ended.value.code, int)
         return Outcome(ended.value.code, captured.out, captured.err)

@@ -17,6 +17,7 @@ import orjson
 import pytest
 from standardwebhooks import Webhook
 
+from receiver import log
 from receiver.cli import main
 from receiver.cli import replay as replay_command
 from tests.replay.place import Delivery, Place
@@ -102,6 +103,7 @@ class Command:
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
                 main()
+            log.flush()
         captured = self._capfd.readouterr()
         shown = captured.out + captured.err
         assert status == ended.value.code, shown

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from receiver import clock, log, metrics
+from receiver import clock, metrics
 from receiver.door import Answered, Judge, intake
 from receiver.errors import ReceiverError, SpoolUnavailable
 from receiver.providers.envelope import Envelope, decode
@@ -484,7 +484,7 @@ async def test_strangers_cannot_fill_the_log(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All within one second, as far as the log can see.
-    monkeypatch.setattr(log, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr("receiver.log.sparing.time", SimpleNamespace(monotonic=lambda: 100.0))
     counter = metrics.rejected.labels("dataforseo", "bad_token")._value
     before = counter.get()
     for _ in range(500):

@@ -315,15 +315,18 @@ def test_a_port_that_is_taken_stops_the_start_with_one_line(it: Receiver) -> Non
     assert f"cannot listen on 127.0.0.1:{port}" in line
 
 
-def test_without_any_setting_it_serves_and_says_what_to_register(tmp_path: Path) -> None:
+def test_without_any_setting_it_serves_and_says_what_to_try(tmp_path: Path) -> None:
     with Receiver(tmp_path) as it:
         # Ports apart, which other programs of this machine may hold.
         ports = ("RECEIVER_PORT", "RECEIVER_ADMIN_PORT")
         for name in [name for name in it.environ if name.startswith("RECEIVER_")]:
             if name not in ports:
                 del it.environ[name]
+        it.environ["RECEIVER_LOG_FORMAT"] = "text"
         it.start()
-        printed = it.life.text()
+        assert f"listening on {it.url}" in it.life.output
+        wait_for(lambda: any("receiver urls" in line for line in it.life.output), "all is said")
+        printed = it.command("urls", RECEIVER_PUBLIC_URL=it.url).stdout
         urls = re.findall(r"http://127\.0\.0\.1:\d+/\S+", printed)
         [token] = set(re.findall(r"/diffbot/notification/([0-9a-f]{48})", printed))
         for *_, path in _ENTRANCES:
@@ -340,7 +343,17 @@ def test_without_any_setting_it_serves_and_says_what_to_register(tmp_path: Path)
         assert orjson.loads(ran.stdout)["delivery_id"] == line["delivery_id"]
         # The token stays, for it was registered.
         it.start()
-        assert token in it.life.text()
+        wait_for(lambda: token in it.life.text(), "the token is shown")
+
+
+def test_without_a_terminal_it_prints_nothing_but_json(it: Receiver) -> None:
+    it.environ["RECEIVER_LOG_LEVEL"] = "warning"
+    it.start()
+    lines = [orjson.loads(line) for line in it.life.output]
+    assert [f"admin on {it.admin_url}", f"listening on {it.url}"] == [
+        line["message"] for line in lines
+    ]
+    assert 0 == it.terminate()
 
 
 # ship, drain

@@ -21,6 +21,7 @@ from tests.tools.support.oracle import DirectoryArchive, Ledger
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import Life, Receiver
 from tests.tools.support.target import Reply, TargetServer
+from tests.tools.support.terminal import CTRL_S, Terminal
 from tests.tools.support.wait import readable, wait_for
 
 pytestmark = pytest.mark.system
@@ -299,6 +300,23 @@ def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path, target: TargetServer)
         assert 130 == process.wait(60)
     assert f"forwarding to {target.url}: 0 confirmed, 0 failed, 0.0 s behind" in shown.decode()
     nothing_is_shown(shown.decode())
+
+
+def test_a_terminal_that_is_stopped_stops_no_forwarding(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with Receiver(tmp_path) as it, TargetServer() as target:
+        it.start()
+        command = [sys.executable, "-m", "receiver", "forward", "--to", url_of(target)]
+        with Terminal(command, cwd=it.root, environ=it.environ) as terminal:
+            terminal.wait_for(" confirmed, ")
+            terminal.press(CTRL_S)
+            # The line is drawn several times a second: by now whoever waits for it stands still.
+            for _ in range(3):
+                deliver(it, ledger, Samples(seed=74 + len(ledger.sent)), 5)
+                wait_for(lambda: all_are_forwarded(target, ledger), "all of it", seconds=60)
+            terminal.signal(signal.SIGTERM)
+            assert 0 == terminal.wait(seconds=20)
+            nothing_is_shown(terminal.shown())
 
 
 def test_serve_does_not_start_with_a_url_that_cannot_be_called(tmp_path: Path) -> None:

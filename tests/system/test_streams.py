@@ -1,18 +1,25 @@
 """Standard streams that are closed, full, of few characters, or that nobody reads any more."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 
+from tests.tools.support.balancer import Port
 from tests.tools.support.http import request
+from tests.tools.support.oracle import DirectoryArchive, Ledger, verify
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import Receiver
+from tests.tools.support.terminal import CTRL_Q, CTRL_S, Terminal
 from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -100,9 +107,10 @@ def test_a_spool_that_may_not_be_read_is_status_3(
 
 
 @pytest.mark.parametrize("output", ["| true", ">&-", "> /dev/full"])
-def test_who_serves_goes_on_where_nobody_reads(tmp_path: Path, output: str) -> None:
+def test_serving_goes_on_where_nobody_can_read(tmp_path: Path, output: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
     with Receiver(tmp_path, {"RECEIVER_PORT": str(port)}) as it:
         # What is left of the shell is the receiver: it is told to stop by its pid.
         line = f'"$0" -m receiver serve {output} & echo $! > pid; wait $!; echo $? > status'
@@ -119,11 +127,10 @@ def test_who_serves_goes_on_where_nobody_reads(tmp_path: Path, output: str) -> N
             stderr=subprocess.PIPE,
         )
         try:
-            wait_for(lambda: _is_ready(port), "it serves", seconds=60)
+            wait_for(lambda: _is_ready(url), "it serves", seconds=60)
             sample = Samples(seed=3).postback()
             target = it.path(sample.provider, sample.kind, sample.rest)
             for _ in range(3):
-                url = f"http://127.0.0.1:{port}"
                 assert 200 == request(url, "POST", target, sample.wire, sample.headers).status
         finally:
             os.kill(int((tmp_path / "pid").read_text()), 15)
@@ -131,8 +138,129 @@ def test_who_serves_goes_on_where_nobody_reads(tmp_path: Path, output: str) -> N
         assert ("0", b"") == ((tmp_path / "status").read_text().strip(), errors)
 
 
-def _is_ready(port: int) -> bool:
+# Every callback comes from an unknown source, whose long name fills the log.
+_MUCH_LOGGING = {
+    "RECEIVER_DATAFORSEO_SOURCES": "192.0.2.0/24",
+    "RECEIVER_DATAFORSEO_SOURCES_MODE": "log",
+    "RECEIVER_WORKERS": "2",
+    "RECEIVER_SHUTDOWN_SECONDS": "20",
+}
+# What shutting down may take, and a second of each process for its log.
+_END_SECONDS = 25.0
+_LONG_NAME = {"X-Forwarded-For": "a" * 60_000}
+_COMMAND = [sys.executable, "-m", "receiver", "serve"]
+
+
+@contextlib.contextmanager
+def ready(tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver that is to be started at known ports: nobody may be able to read them."""
+    public, admin = Port(), Port()
+    ports = {"RECEIVER_PORT": str(public.number), "RECEIVER_ADMIN_PORT": str(admin.number)}
+    with Receiver(tmp_path, _MUCH_LOGGING | ports) as it:
+        it.adopt(url=f"http://{public.address}", admin_url=f"http://{admin.address}")
+        yield it
+    public.close()
+    admin.close()
+
+
+class Refused:
+    """Requests that are refused, as fast as two threads send them, while anybody listens."""
+
+    def __init__(self, it: Receiver) -> None:
+        self._it = it
+        self._end = threading.Event()
+        self.statuses: set[int] = set()
+        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+
+    def _run(self) -> None:
+        targets = (self._it.path("dataforseo", "pingback"), "/diffbot/notification/wrong")
+        while not self._end.is_set():
+            for method, target in zip(("GET", "POST"), targets, strict=True):
+                with contextlib.suppress(ConnectionError):
+                    answer = request(self._it.url, method, target, b"", _LONG_NAME)
+                    self.statuses.add(answer.status)
+
+    def __enter__(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        assert {400, 401} == self.statuses
+
+
+def take_and_ship(it: Receiver, ledger: Ledger, *, seed: int) -> None:
+    """Take callbacks until log lines are dropped, and more after that; all must be shipped."""
+    samples = Samples(seed=seed)
+    with Refused(it):
+        dropped = 0.0
+        until = time.monotonic() + 120
+        while not dropped and time.monotonic() < until:
+            assert 200 == ledger.deliver(it.request, samples.postback(), token=it.token).status
+            dropped = it.metric("receiver_log_dropped_total")
+        assert dropped
+        for sample in samples.of_each():
+            assert 200 == ledger.deliver(it.request, sample, token=it.token).status
+        it.wait_until_shipped()
+
+
+def test_a_pipe_that_is_full_stops_nothing(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    os.set_blocking(writing, True)
+    ledger = Ledger()
+    with ready(tmp_path) as it:
+        process = subprocess.Popen(
+            _COMMAND,
+            cwd=it.root,
+            env=it.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+        )
+        os.close(writing)
+        try:
+            wait_for(lambda: _is_ready(it.url), "it serves", seconds=60)
+            take_and_ship(it, ledger, seed=11)
+            process.send_signal(signal.SIGTERM)
+            assert 0 == process.wait(_END_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(reading)
+    verify(DirectoryArchive(it.archive), ledger)
+
+
+def test_a_terminal_that_is_stopped_stops_nothing(tmp_path: Path) -> None:
+    ledger = Ledger()
+    with ready(tmp_path) as it, Terminal(_COMMAND, cwd=it.root, environ=it.environ) as terminal:
+        terminal.wait_for(f"listening on {it.url}\n")
+        wait_for(lambda: _is_ready(it.url), "it serves", seconds=60)
+        terminal.press(CTRL_S)
+        take_and_ship(it, ledger, seed=12)
+        stopped = terminal.shown()
+        # Who reads on is shown the lines in order, and how many are missing.
+        terminal.press(CTRL_Q)
+        terminal.wait_for(" not acknowledged ")
+        assert 401 == it.request("POST", "/diffbot/notification/wrong").status
+        terminal.wait_for("warning log lines dropped lines=")
+        assert terminal.shown().startswith(stopped)
+        assert it.token not in terminal.shown()
+        terminal.press(CTRL_S)
+        with Refused(it):
+            assert 200 == ledger.deliver(it.request, Samples(13).postback(), token=it.token).status
+            terminal.signal(signal.SIGTERM)
+            assert 0 == terminal.wait(seconds=_END_SECONDS)
+    verify(DirectoryArchive(it.archive), ledger)
+
+
+def _is_ready(url: str) -> bool:
     try:
-        return request(f"http://127.0.0.1:{port}", "GET", "/readyz").status == 200
+        return request(url, "GET", "/readyz").status == 200
     except OSError:
         return False

@@ -1,17 +1,26 @@
-"""What strangers write commands no terminal and forges no line, wherever it is shown."""
+"""A terminal: what a first start shows there, and what strangers cannot do to it."""
 
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 
 from tests.tools.support.commands import run
-from tests.tools.support.http import connect, read_answer
+from tests.tools.support.http import connect, read_answer, request
 from tests.tools.support.oracle import DirectoryArchive, read_lines
-from tests.tools.support.server import Receiver
+from tests.tools.support.server import Receiver, clean_environ
+from tests.tools.support.terminal import CTRL_C, Terminal
+from tests.tools.support.tools import ROOT
 
 pytestmark = pytest.mark.system
+
+_PORTS = {"RECEIVER_PORT": "0", "RECEIVER_ADMIN_PORT": "0"}
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;]*m")
 
 # Clears the screen, in seven bits and in eight; writes a title; goes back; turns the text around.
 _HOSTILE = "\x1b[2J\x9b2J\x1b]0;title\x07\r\b\x7f\u202eevil\u2066"
@@ -67,6 +76,56 @@ def test_an_error_repeats_no_command_either(it: Receiver) -> None:
     shown = run(it, [["show", _HOSTILE], ["jobs", _HOSTILE], ["find", "--task-id", _HOSTILE]])
     assert [] == _COMMANDS.findall(shown)
     assert "\\x1b[2J\\x9b2J" in shown
+
+
+def test_the_commands_of_the_first_screen_do_what_they_say(tmp_path: Path) -> None:
+    environ = clean_environ() | _PORTS
+    command = [sys.executable, "-m", "receiver", "serve"]
+    with Terminal(command, cwd=tmp_path, environ=environ) as terminal:
+        screen = terminal.wait_for("Ctrl-C stops the receiver.\n")
+        lines = _CONTROL_SEQUENCE.sub("", screen).splitlines()
+        assert sum(max(1, -(-len(line) // 80)) for line in lines) <= 23, screen
+        [url] = [line.removeprefix("listening on ") for line in lines if "listening on" in line]
+        assert 200 == request(url, "GET", "/readyz").status
+        curl, find, urls = (line.strip() for line in lines if line.startswith("  "))
+        answer = orjson.loads(_shell(curl, tmp_path, environ))
+        found = _shell(f"{find} --output json", tmp_path, environ)
+        assert answer["delivery_id"] == orjson.loads(found)["delivery_id"]
+        [token] = re.findall(r"/postback/([0-9a-f]{48})", curl)
+        assert f"https://hooks.example.net/diffbot/notification/{token}\n" in _shell(
+            urls, tmp_path, environ
+        )
+        terminal.press(CTRL_C)
+        assert 130 == terminal.wait()
+    assert "task-1" == read_lines(DirectoryArchive(tmp_path / "data" / "archive"))[0]["task_id"]
+    # Those who watch have seen the end, and no JSON.
+    assert " stopped " in terminal.shown()
+    assert "{" not in terminal.shown().replace(curl, "")
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/bin/receiver").exists(), reason="run `make install` first")
+def test_ctrl_c_ends_make_run_without_an_error_of_make(tmp_path: Path) -> None:
+    environ = clean_environ() | _PORTS
+    environ |= {
+        "RECEIVER_SPOOL": str(tmp_path / "spool"),
+        "RECEIVER_ARCHIVE": str(tmp_path / "archive"),
+    }
+    # Whatever its age: nothing is installed here.
+    command = ["make", "--assume-old=.venv/.installed", "run"]
+    with Terminal(command, cwd=ROOT, environ=environ) as terminal:
+        terminal.wait_for("Ctrl-C stops the receiver.\n")
+        terminal.press(CTRL_C)
+        # As a program that was interrupted, for the shell that started it.
+        assert -signal.SIGINT == terminal.wait()
+        assert " stopped " in terminal.shown()
+        assert "make:" not in terminal.shown()
+
+
+def _shell(line: str, directory: Path, environ: dict[str, str]) -> str:
+    ran = subprocess.run(
+        ["bash", "-c", line], cwd=directory, env=environ, capture_output=True, text=True, check=True
+    )
+    return ran.stdout
 
 
 def _looks() -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -152,11 +153,11 @@ class Program:
         return self._process.pid
 
     def said(self, beginning: str) -> str:
-        """Return the rest of a line that it has printed."""
-        for line in self._log.read_text().splitlines():
-            if line.startswith(beginning):
-                return line.removeprefix(beginning).strip()
-        raise Failed(f"{self._name} did not say {beginning!r}")
+        """Return the rest of a line, or of a record's message, that it has printed."""
+        rest = self._rest_of(beginning)
+        if rest is None:
+            raise Failed(f"{self._name} did not say {beginning!r}")
+        return rest
 
     def last_words(self) -> str:
         """Return the end of what it has printed."""
@@ -176,10 +177,15 @@ class Program:
         def has_said() -> bool:
             if self._process.poll() is not None:
                 raise Failed(f"{self._name} ended at once:\n{self.last_words()}")
-            return any(line.startswith(beginning) for line in self._log.read_text().splitlines())
+            return self._rest_of(beginning) is not None
 
         until(has_said, f"{self._name} says {beginning!r}")
         return self.said(beginning)
+
+    def _rest_of(self, beginning: str) -> str | None:
+        pattern = rf'^(?:.*"message":")?{re.escape(beginning)}([^\s"]+)["\s]'
+        found = re.search(pattern, self._log.read_text(), re.MULTILINE)
+        return found and found[1]
 
 
 def _clean_environ() -> dict[str, str]:

@@ -33,8 +33,9 @@ START_SECONDS = 60.0
 PROVIDERS = ("DATAFORSEO", "DATAFORAPPS", "DIFFBOT", "OUTSCRAPER")
 NOBODY = "http://127.0.0.1:9"
 
-_LISTENING = re.compile(r"listening on (http://\S+)")
-_ADMIN = re.compile(r"admin on (http://\S+)")
+# A line of its own, or the message of a record.
+_LISTENING = re.compile(r'(?:^|"message":")listening on (http://[^\s"]+)')
+_ADMIN = re.compile(r'(?:^|"message":")admin on (http://[^\s"]+)')
 # What prints secrets by design: URLs to register, and what a callback really was.
 _TELLING = frozenset({"urls", "export", "--raw"})
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -225,6 +226,10 @@ class Receiver:
         self._admin_url = _find(_ADMIN, life)
         self._url = url
 
+    def adopt(self, *, url: str, admin_url: str) -> None:
+        """Talk to a life that somebody else began with the same settings."""
+        self._url, self._admin_url = url, admin_url
+
     def server_pids(self) -> list[int]:
         """Return the server processes, as the admin port names them."""
         pids: list[int] = self.status()["server_processes"]
@@ -382,7 +387,7 @@ class Receiver:
 
 
 def _find(pattern: re.Pattern[str], life: Life) -> str | None:
-    matches = (pattern.fullmatch(line) for line in list(life.output))
+    matches = (pattern.search(line) for line in list(life.output))
     return next((found[1] for found in matches if found), None)
 
 
