@@ -67,13 +67,10 @@ class Journal:
         self._recorded: dict[str, list[MissingTask]] = {}
 
     def record(self, tasks: Sequence[MissingTask]) -> None:
-        """Write a list of tasks, without secrets; it is in the bucket on return."""
+        """Write a list of tasks; it is in the bucket on return."""
         key = f"{self._prefix}{self._sweep}-{len(self._recorded)}.json"
-        hidden = [
-            msgspec.structs.replace(task, why=task.why and self._hide(task.why)) for task in tasks
-        ]
-        self._recorded[key] = hidden
-        self._store.put(key, _content(hidden))
+        self._recorded[key] = list(tasks)
+        self._store.put(key, self._content(tasks))
 
     def keys(self) -> tuple[list[str], frozenset[str]]:
         """Return the keys of all lists, and the keys of other objects under the prefix."""
@@ -107,14 +104,17 @@ class Journal:
             if not remaining:
                 self.remove(key)
             elif len(remaining) < len(tasks):
-                self._store.put(key, _content(remaining))
+                self._store.put(key, self._content(remaining))
+
+    def _content(self, tasks: Sequence[MissingTask]) -> bytes:
+        """Return a list without secrets, even if an earlier sweep wrote some into it."""
+        hidden = [
+            msgspec.structs.replace(task, why=task.why and self._hide(task.why)) for task in tasks
+        ]
+        return msgspec.json.encode(_TaskList(hidden))
 
 
 def is_too_old(key: str) -> bool:
     """Return whether a list is so old that no provider has its results any more."""
     made_us = clock.id_time_us(key.rpartition("/")[2])
     return clock.now_us() - made_us > DAYS_BACK * 86_400_000_000
-
-
-def _content(tasks: list[MissingTask]) -> bytes:
-    return msgspec.json.encode(_TaskList(tasks))

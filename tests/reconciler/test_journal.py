@@ -8,6 +8,7 @@ import pytest
 
 from receiver.clock import new_id, now_us
 from receiver.errors import ProviderError
+from receiver.reconciler.journal import Journal, MissingTask
 from tests.reconciler.dataforseo import ORGANIC, PATH, age, ready, sweep_of
 from tests.reconciler.place import DAY, HOUR, Place, past
 from tests.tools.simulators.dataforseo import DataForSeo
@@ -113,6 +114,35 @@ def test_a_lost_task_leaves_the_journal_even_if_others_fail_in_a_row(tmp_path: P
             place.sweep(sweep_of())
         assert "lost" == place.outcomes()[lost]
         assert sorted(failing) == sorted(place.unfinished())
+
+
+def test_a_recorded_task_that_is_lost_leaves_the_journal(
+    place: Place, simulator: DataForSeo
+) -> None:
+    tasks = [{"task_id": name, "path": PATH + name} for name in simulator.add_ready(ORGANIC, 1)]
+    tasks.append({"task_id": "gone", "path": f"{PATH}gone"})
+    key = f"sweeps/unfinished/dataforseo/{new_id()}-0.json"
+    place.store.put(key, orjson.dumps({"tasks": tasks}))
+    assert {"repaired": 1, "lost": 1} == place.sweep(sweep_of()).outcomes
+    assert [tasks[0]["task_id"]] == place.unfinished()
+
+
+def test_no_list_holds_a_secret_even_if_an_earlier_one_did(place: Place) -> None:
+    journal = Journal(
+        place.store,
+        provider="dataforseo",
+        sweep=new_id(),
+        hide=lambda text: text.replace("s3", "*"),
+    )
+    tasks = [MissingTask(task_id=name, path=PATH + name, why=f"/s3/{name}") for name in "ab"]
+    journal.record(tasks)
+    earlier = f"sweeps/unfinished/dataforseo/{new_id()}-0.json"
+    journal.adopt(earlier, tasks)
+    journal.drop({"a"})
+    keys = place.archive.keys("sweeps/unfinished/")
+    assert 2 == len(keys)
+    for key in keys:
+        assert [("b", "/*/b")] == [(task.task_id, task.why) for task in journal.read(key)]
 
 
 def test_a_list_that_cannot_be_read_is_an_alarm_and_left_in_place(

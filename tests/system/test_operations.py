@@ -213,7 +213,7 @@ def test_a_task_that_has_no_result_is_a_failure_that_says_why(desk: Desk) -> Non
     assert f"receiver: {task_id}: 4060" in ended.stderr
     ended = desk.type("dataforseo", "task", "unknown")
     assert 4 == ended.returncode
-    assert "unknown is on no list of finished tasks" in ended.stderr
+    assert "unknown is not in any list of finished tasks" in ended.stderr
 
 
 @pytest.mark.parametrize("brand", ["dataforseo", "dataforapps"])
