@@ -44,7 +44,7 @@ run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URL
 	@$(RUN)/bin/receiver serve || test $$? -eq 130
 
 quick: dev ## the tests that start no process and open no socket
-	$(BIN)/python -m pytest -n 2 -m "not system and not loopback"
+	$(BIN)/python -m pytest -n 2 -m "not system and not integration"
 
 test: dev infra-tools ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile

@@ -59,6 +59,7 @@ def start_sync(
     )
 
 
+@pytest.mark.integration
 def test_each_archive_has_a_file_of_its_own(
     tmp_path: Path, bucket: Bucket, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_damage_that_a_sync_finds_is_mended_by_it(path: Path, store: CountingSto
     assert 10_001 == len(set(again.find(Filters())))
 
 
+@pytest.mark.integration
 def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     assert Synced(0, 0) == Catalog(path, store).sync(since=SINCE)
 
 
+@pytest.mark.integration
 def test_several_processes_that_find_one_damaged_build_it_together(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -190,6 +193,7 @@ def test_one_that_is_damaged_and_in_use_is_done_without(
     assert path.exists()
 
 
+@pytest.mark.integration
 def test_a_sync_that_is_killed_goes_on_where_it_was(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -288,6 +292,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("full", [False, True])
+@pytest.mark.integration
 def test_on_a_full_disk_everything_is_found(
     tmp_path: Path, disk: Path, store: CountingStore, full: bool
 ) -> None:

@@ -44,11 +44,13 @@ def unit(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.integration
 def test_systemd_understands_all_of_it(unit: Path) -> None:
     done = analyze("verify", "--man=no", str(unit))
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.integration
 def test_systemd_finds_it_well_protected(unit: Path) -> None:
     done = analyze(
         "security",

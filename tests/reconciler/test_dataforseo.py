@@ -16,6 +16,8 @@ from tests.tools.simulators.dataforseo import DataForSeo
 from tests.tools.simulators.faults import Fault
 from tests.tools.simulators.sink import Sink
 
+pytestmark = pytest.mark.integration
+
 ORGANIC = "serp/google/organic"
 APP_INFO = "app_data/google/app_info"
 

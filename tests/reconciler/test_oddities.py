@@ -22,6 +22,8 @@ from tests.tools.deliveries import head_of, segment_file
 from tests.tools.simulators.dataforseo import DataForSeo
 from tests.tools.simulators.sink import Sink
 
+pytestmark = pytest.mark.integration
+
 ORGANIC = "serp/google/organic"
 PATH = f"/v3/{ORGANIC}/task_get/advanced/"
 

@@ -314,6 +314,7 @@ async def test_a_next_segment_that_cannot_be_begun_leaves_no_gap(
     assert [b"one", b"two"] == bodies(tmp_path)
 
 
+@pytest.mark.integration
 def test_a_process_that_cannot_commit_any_more_ends_instead_of_waiting_for_ever(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[3]
 
 

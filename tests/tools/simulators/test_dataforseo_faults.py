@@ -58,6 +58,7 @@ def test_an_account_in_trouble_is_told_so_everywhere(
     assert (http_status, code) == (answer.status_code, answer.json()["status_code"])
 
 
+@pytest.mark.integration
 def test_dataforapps_has_app_data_and_the_appendix_only(clock: Clock) -> None:
     with DataForSeo("dataforapps", clock=clock) as apps:
         with httpx2.Client(base_url=apps.url, auth=("login", "password")) as client:
