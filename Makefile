@@ -46,8 +46,9 @@ run: install ## serve on 127.0.0.1:8000, archive in data/archive; prints the URL
 quick: dev ## the tests that start no process and open no socket
 	$(BIN)/python -m pytest -n 2 -m "not system and not integration"
 
+# Most of the time is spent waiting for other processes, so there are more workers than cores.
 test: dev infra-tools ## all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 check: lint types layers test ## everything that CI checks
 

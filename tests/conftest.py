@@ -39,10 +39,13 @@ _SERVERS |= {"sink", "server", "target"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a server."""
+    """Mark the tests that use a server; begin with the files that take longest."""
     for item in items:
         if _SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("integration")
+    # A long file that began last would keep one worker busy after the others have ended.
+    long = {item.path for item in items if item.get_closest_marker("system")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 # Events of CPython's audit table (docs.python.org/3/library/audit_events.html).
