@@ -20,6 +20,7 @@ from receiver.store import Store, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
 from tests.tools.support.relay import Relay
 from tests.tools.support.s3 import Bucket
+from tests.tools.support.tools import cannot
 from tests.tools.support.wait import wait_for
 
 _SYNC = """
@@ -284,7 +285,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"a small file system cannot be mounted here: {exc}")
+        cannot(f"a small file system cannot be mounted here: {exc}")
     try:
         yield root
     finally:

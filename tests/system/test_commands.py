@@ -23,6 +23,7 @@ from tests.tools.support.relay import Relay
 from tests.tools.support.s3 import S3Server, environ
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import TOKEN, Life, Receiver
+from tests.tools.support.tools import needs
 from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -231,6 +232,7 @@ def test_a_port_that_is_taken_stops_the_start_with_one_line(it: Receiver) -> Non
 
 
 def test_without_any_setting_it_serves_and_says_what_to_register(tmp_path: Path) -> None:
+    needs("curl")
     with Receiver(tmp_path) as it:
         # Ports apart, which other programs of this machine may hold.
         ports = ("RECEIVER_PORT", "RECEIVER_ADMIN_PORT")
