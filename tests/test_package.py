@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.support.tools import cannot
+
 _ROOT = Path(__file__).parent.parent
 _PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text())
 _RUNTIME: list[str] = _PROJECT["project"]["dependencies"]
@@ -59,6 +61,27 @@ def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     path = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
     version = _PROJECT["project"]["version"]
     assert f"receiver {version}\n" == _run(programs / "receiver", "--version", PYTHONPATH=path)
+
+
+_IMPORT_ALL = """
+import importlib, pkgutil, receiver
+for module in pkgutil.walk_packages(receiver.__path__, "receiver."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(receiver.__file__)
+"""
+
+
+@pytest.mark.system
+def test_what_make_run_sets_up_is_small_and_sufficient() -> None:
+    environment = _ROOT / ".venv"
+    if not (environment / ".installed").exists():
+        cannot("there is no .venv; `make install` makes it")
+    assert f"{_ROOT / 'receiver'}/__init__.py\n" == _run(
+        environment / "bin" / "python", "-c", _IMPORT_ALL
+    )
+    files = [path.lstat() for path in environment.rglob("*") if path.is_file()]
+    assert sum(file.st_blocks for file in files) * 512 < 160 << 20
 
 
 def test_the_receiver_declares_what_it_imports_and_nothing_else() -> None:

@@ -115,6 +115,13 @@ def test_urls_are_printed_as_they_are_to_be_registered(it: Receiver) -> None:
     assert {url for *_, url in wanted} <= set(words)
 
 
+def test_tokens_must_be_set_where_strangers_can_call(it: Receiver) -> None:
+    del it.environ["RECEIVER_TOKENS"]
+    ran = it.command("serve", RECEIVER_HOST="0.0.0.0")
+    assert (3, "") == (ran.returncode, ran.stdout)
+    assert "RECEIVER_TOKENS must be set" in ran.stderr
+
+
 # check
 
 
