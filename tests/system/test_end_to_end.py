@@ -7,7 +7,6 @@ in its middle, then two instances at a time.  Then the archive holds all of it.
 
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.tools.simulators.diffbot import Diffbot
 from tests.tools.simulators.outscraper import Outscraper
 from tests.tools.simulators.server import Simulator
 from tests.tools.support.balancer import Port
+from tests.tools.support.lease import wait_until_free
 from tests.tools.support.oracle import DirectoryArchive, read_lines
 from tests.tools.support.relay import Relay
 from tests.tools.support.server import Life, Receiver
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 # What the provider waits for an answer, in place of ten seconds.
 DEADLINE_SECONDS = 0.5
-LEASE_SECONDS, GRACE_SECONDS = 5, 10
+LEASE_SECONDS = 5
 SECRET = "canary-secret-5b1f0c9a7e21"
 
 
@@ -156,12 +156,14 @@ class Registered:
 
     def compete(self, provider: str) -> None:
         """Let two instances sweep at a time, until one of them got the lease of the dead one."""
-        deadline = time.monotonic() + LEASE_SECONDS + GRACE_SECONDS + 40
-        rounds: list[dict[str, Any] | None] = [None]
-        while not any(rounds):
-            assert time.monotonic() < deadline, "the lease of a dead process is never free"
-            lives = [self.sweeping(one, provider) for one in (self.here, self.there)]
-            rounds = [self.ended(life) for life in lives]
+        before = self.at_once(provider)
+        if not any(before):
+            wait_until_free(self._archive, f"sweep-{provider}")
+            assert any(self.at_once(provider)), "the lease of a dead process is never free"
+
+    def at_once(self, provider: str) -> list[dict[str, Any] | None]:
+        lives = [self.sweeping(one, provider) for one in (self.here, self.there)]
+        return [self.ended(life) for life in lives]
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(DirectoryArchive(self._archive))
