@@ -9,10 +9,12 @@ INFRA := .venv-infra
 BIN := $(DEV)/bin
 PIP_INSTALL := -m pip install --quiet --constraint constraints.txt
 
-.PHONY: help install dev infra-tools run quick test check lint types layers bench fmt system-tools clean
+.PHONY: help install dev infra-tools run quick test check lint types layers bench fmt system-tools \
+	pins clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | \
+		while read -r name text; do printf '%-14s%s\n' "$$name" "$$text"; done
 
 install: $(RUN)/.installed ## make .venv: the command receiver and the packages it needs
 
@@ -73,6 +75,13 @@ system-tools: ## install what tests and benchmarks use beyond Python (Debian, as
 	apt-get update --quiet=2
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends \
 		curl haproxy jq nginx openjdk-17-jre-headless prometheus strace systemd wrk
+
+pins: ## write constraints.txt anew, with the current releases
+	$(PYTHON) -m venv --clear $(DEV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps dataforseo-client
+	$(BIN)/python -m pip freeze --exclude-editable | LC_ALL=C sort --ignore-case > constraints.txt
+	@touch $(DEV)/.installed
 
 clean: ## remove what the above made
 	rm -rf $(RUN) $(DEV) $(INFRA) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -90,15 +90,3 @@ def test_a_quick_run_prints_and_writes_its_rows_with_their_figures(
     assert {"bench.md", "bench.json", "bench.png", "bench.svg"} == {
         p.name for p in output.iterdir()
     }
-
-
-def test_an_unknown_row_is_a_usage_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.bench", "--rows=starlette,nginx"],
-        cwd=_PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 2 == done.returncode
-    assert "nginx" in done.stderr
