@@ -1,7 +1,8 @@
-"""Fixtures that several suites use."""
+"""Fixtures that several suites share, and the watch over what a test without a marker touches."""
 
 import logging
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from tests.tools.support.relay import Relay
 from tests.tools.support.s3 import Bucket, S3Server, s3_server
 
-# How long an example takes is the machine's affair, and every run tries the same ones; others are
-# tried with `--hypothesis-profile=default`.
+# Examples have no deadline, since machines differ, and are the same in every run;
+# `--hypothesis-profile=default` tries others.
 settings.register_profile(
     "tests",
     deadline=None,
@@ -30,6 +31,47 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Fixtures that run a server on loopback.
+_SERVERS = {"s3", "fake_s3", "simulator", "simulated", "dataforseo", "diffbot", "outscraper"}
+_SERVERS |= {"sink", "server", "target"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a server; begin with the files that take longest."""
+    for item in items:
+        if _SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("integration")
+    # A long file that began last would keep one worker busy after the others have ended.
+    long = {item.path for item in items if item.get_closest_marker("system")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+# Events of CPython's audit table (docs.python.org/3/library/audit_events.html).
+_SOCKETS = {"socket.bind", "socket.connect"}
+_PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_touched: set[str] = set()
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    # The address of a Unix socket, such as an event loop's own, is no tuple.
+    if event in _PROCESSES or (event in _SOCKETS and isinstance(arguments[1], tuple)):
+        _touched.add(event)
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture(autouse=True)
+def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that opens a socket or starts a process without a marker that says so."""
+    _touched.clear()
+    yield
+    marked = {"integration", "system"} & {marker.name for marker in request.node.iter_markers()}
+    if _touched and not marked:
+        pytest.fail(f"{', '.join(sorted(_touched))}: mark this test `integration`")
 
 
 @pytest.fixture
@@ -57,6 +99,6 @@ def bucket(s3: S3Server) -> Bucket:
 
 @pytest.fixture
 def relay(s3: S3Server) -> Iterator[Relay]:
-    """A relay in front of the S3 endpoint, which passes everything until it is told otherwise."""
+    """A relay in front of the S3 endpoint, which passes everything on by default."""
     with Relay(s3.address) as relay:
         yield relay

@@ -19,7 +19,7 @@ SECONDS = 60.0
 GRACE = 10.0
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.integration)])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     if request.param == "directory":
         return open_store(str(tmp_path / "archive"))

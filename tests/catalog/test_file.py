@@ -21,6 +21,7 @@ from receiver.store import Store, open_store
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
 from tests.tools.support.relay import Relay
 from tests.tools.support.s3 import Bucket
+from tests.tools.support.tools import cannot
 from tests.tools.support.wait import wait_for
 
 _SYNC = """
@@ -60,6 +61,7 @@ def start_sync(
     )
 
 
+@pytest.mark.integration
 def test_each_archive_has_a_file_of_its_own(
     tmp_path: Path, bucket: Bucket, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +191,7 @@ def test_damage_that_a_sync_finds_is_repaired_by_it(path: Path, store: CountingS
     assert 10_001 == len(set(again.find(Filters())))
 
 
+@pytest.mark.integration
 def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -201,6 +204,7 @@ def test_a_catalog_that_is_busy_is_not_taken_for_damaged(
     assert Synced(0, 0) == Catalog(path, store).sync(since=SINCE)
 
 
+@pytest.mark.integration
 def test_several_processes_that_find_damage_replace_it_once(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -260,6 +264,7 @@ def test_one_that_is_replaced_by_another_process_stays(path: Path, store: Counti
     assert set(tasks) == late.archived("dataforseo", tasks, kinds=["postback"])
 
 
+@pytest.mark.integration
 def test_a_sync_that_is_killed_goes_on_where_it_was(
     tmp_path: Path, path: Path, store: CountingStore
 ) -> None:
@@ -350,7 +355,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"a small file system cannot be mounted here: {exc}")
+        cannot(f"a small file system cannot be mounted here: {exc}")
     try:
         yield root
     finally:
@@ -358,6 +363,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("full", [False, True])
+@pytest.mark.integration
 def test_on_a_full_disk_everything_is_found(
     tmp_path: Path, disk: Path, store: CountingStore, full: bool
 ) -> None:

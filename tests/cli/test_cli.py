@@ -399,6 +399,7 @@ def test_a_list_that_nobody_knows_is_a_warning(receiver: Command) -> None:
     assert "RECEIVER_DATAFORSEO_FAMILIES" in warned["hint"]
 
 
+@pytest.mark.integration
 def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
     receiver: Command,
 ) -> None:
@@ -422,6 +423,7 @@ def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
     assert "not-to-be-shown" not in outcome.out
 
 
+@pytest.mark.integration
 def test_an_archive_that_does_not_answer_ends_with_4(
     receiver: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -584,6 +586,7 @@ def test_a_segment_that_cannot_be_read_is_named(receiver: Command, words: str) -
     assert "receiver: cannot read data/spool/p/p-0.seg: Is a directory\n" == outcome.err
 
 
+@pytest.mark.integration
 def test_each_provider_is_swept_once(receiver: Command) -> None:
     with DataForSeo() as simulator:
         given = {

@@ -13,6 +13,8 @@ import uvloop
 
 from receiver.door.protocol import BoundedProtocol
 
+pytestmark = pytest.mark.integration
+
 _SECONDS = 0.4
 _KEEP_ALIVE_SECONDS = 1
 # Longer than any of these tests waits.

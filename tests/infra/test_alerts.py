@@ -49,10 +49,12 @@ def rejections() -> dict[str, int]:
     return found
 
 
+@pytest.mark.integration
 def test_prometheus_takes_the_rules() -> None:
     subprocess.run([needs("promtool"), "check", "rules", "--lint-fatal", RULES], check=True)
 
 
+@pytest.mark.integration
 def test_alerts_fire_when_they_should_and_only_then() -> None:
     subprocess.run([needs("promtool"), "test", "rules", TESTS], check=True)
 

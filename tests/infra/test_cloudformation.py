@@ -61,6 +61,7 @@ def document(name: str, **names: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.integration
 def test_cfn_lint_finds_nothing() -> None:
     program = Path(sys.executable).parent / "cfn-lint"
     done = subprocess.run([program, TEMPLATE], capture_output=True, text=True)
@@ -68,6 +69,7 @@ def test_cfn_lint_finds_nothing() -> None:
     assert TEMPLATE.stat().st_size < TEMPLATE_BYTES_MAX
 
 
+@pytest.mark.integration
 def test_checkov_finds_nothing_but_what_says_why() -> None:
     frameworks = ["cloudformation", "kubernetes", "dockerfile"]
     command = [needs_infra("checkov"), "--skip-download", "--directory", str(INFRA)]
@@ -159,6 +161,7 @@ def test_the_image_and_the_task_are_for_the_same_processors() -> None:
     assert "--platform linux/amd64 " in (INFRA / "Dockerfile").read_text()
 
 
+@pytest.mark.integration
 def test_an_instance_begins_with_a_script_that_bash_understands() -> None:
     data = properties("LaunchTemplate")["LaunchTemplateData"]
     script = data["UserData"]["Fn::Base64"]["Fn::Sub"].replace("${Cluster}", "cluster")

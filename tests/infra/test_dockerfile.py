@@ -16,6 +16,7 @@ from tests.tools.support.tools import ROOT, needs_infra
 from tests.tools.support.wait import wait_for
 
 
+@pytest.mark.integration
 def test_the_linter_finds_nothing() -> None:
     subprocess.run([needs_infra("hadolint"), PATH], check=True)
 

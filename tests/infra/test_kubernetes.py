@@ -57,12 +57,14 @@ def with_comments(path: Path, begin: str) -> str:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.integration
 def test_the_schemas_of_kubernetes_take_every_manifest(version: str) -> None:
     # The route is of the Gateway API, which is no part of Kubernetes.
     paths = [path for path in PATHS if path != ROUTE]
     assert len(list(objects())) - 1 == validated(version, paths)
 
 
+@pytest.mark.integration
 def test_what_stands_there_as_a_comment_is_as_valid(tmp_path: Path) -> None:
     policy, account = tmp_path / "networkpolicy.yaml", tmp_path / "serviceaccount.yaml"
     policy.write_text(with_comments(FOLDER / policy.name, r"( *- (to|ipBlock|\{port))|  ports:"))

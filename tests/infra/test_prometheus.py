@@ -15,6 +15,8 @@ from tests.infra.defaults import DEFAULTS
 from tests.infra.manifests import container, find
 from tests.tools.support.tools import ROOT, needs
 
+pytestmark = pytest.mark.integration
+
 PATH = ROOT / "infra" / "prometheus.yaml"
 META = "__meta_kubernetes_pod"
 

@@ -14,7 +14,7 @@ from tests.infra.defaults import DEFAULTS, STOP_SECONDS
 from tests.tools.support.oracle import Ledger
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import TOKEN, Receiver, clean_environ
-from tests.tools.support.tools import ROOT, needs
+from tests.tools.support.tools import ROOT, cannot, needs
 
 UNIT = ROOT / "infra" / "receiver.service"
 SETTINGS = ROOT / "infra" / "receiver.env"
@@ -44,11 +44,13 @@ def unit(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.integration
 def test_systemd_understands_all_of_it(unit: Path) -> None:
     done = analyze("verify", "--man=no", str(unit))
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.integration
 def test_systemd_finds_it_well_protected(unit: Path) -> None:
     done = analyze(
         "security",
@@ -168,7 +170,7 @@ def test_the_receiver_makes_no_system_call_that_it_forbids(tmp_path: Path) -> No
     before = [needs("strace"), "-f", "-c", "-S", "name", "-U", "name", "-o", str(counts)]
     tried = subprocess.run([before[0], "-o", "/dev/null", "true"], capture_output=True, text=True)
     if tried.returncode != 0:
-        pytest.skip(f"strace is not permitted here: {tried.stderr}")
+        cannot(f"strace is not permitted here: {tried.stderr}")
     # As under the unit, where LimitNOFILE sets both limits.
     limited = ["bash", "-c", 'ulimit -S -n "$(ulimit -H -n)"; exec "$@"', "bash", *before]
     samples = Samples(seed=61)

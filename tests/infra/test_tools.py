@@ -1,4 +1,4 @@
-"""A program that is missing is never passed over in silence."""
+"""A test that lacks a program is skipped with a hint, and fails in CI."""
 
 import pytest
 
@@ -11,9 +11,9 @@ def test_at_the_desk_the_test_is_skipped_and_says_how_to_mend_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="`make system-tools` does it"):
+    with pytest.raises(pytest.skip.Exception, match="`make system-tools` installs it"):
         needs(MISSING)
-    with pytest.raises(pytest.skip.Exception, match="`make infra-tools` does it"):
+    with pytest.raises(pytest.skip.Exception, match="`make infra-tools` installs it"):
         needs_infra(MISSING)
 
 

@@ -210,6 +210,7 @@ raise RuntimeError("to stderr")
 """
 
 
+@pytest.mark.integration
 def test_a_process_whose_output_nobody_reads_comes_to_its_end() -> None:
     """The interpreter ends although its thread is stuck, and takes no more than its time."""
     reading, writing = os.pipe()
@@ -226,6 +227,7 @@ def test_a_process_whose_output_nobody_reads_comes_to_its_end() -> None:
         os.close(reading)
 
 
+@pytest.mark.integration
 def test_a_process_ends_with_everything_written() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _STUCK.replace("20_000", "500")],

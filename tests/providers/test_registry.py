@@ -14,6 +14,8 @@ from receiver.providers import PROVIDERS, Entrance, Recognised
 from receiver.providers.registry import find_problem
 from tests.providers import acme
 
+pytestmark = pytest.mark.integration
+
 _LIST = "from receiver.providers import PROVIDERS; print(*PROVIDERS)"
 _BUILT_IN = "dataforseo dataforapps diffbot outscraper"
 

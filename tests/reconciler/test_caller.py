@@ -28,6 +28,8 @@ from tests.tools.simulators.outscraper import Outscraper
 from tests.tools.simulators.server import Simulator
 from tests.tools.simulators.sink import Sink
 
+pytestmark = pytest.mark.integration
+
 T = TypeVar("T")
 SECRET = "canary-secret-5b1f0c9a7e21"
 # What the Basic header makes of it.

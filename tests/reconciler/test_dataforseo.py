@@ -15,6 +15,8 @@ from tests.reconciler.place import DAY, HOUR, TOKEN, Place, own_url, past, resul
 from tests.tools.simulators.dataforseo import DataForSeo
 from tests.tools.simulators.sink import Sink
 
+pytestmark = pytest.mark.integration
+
 APP_INFO = "app_data/google/app_info"
 
 

@@ -101,6 +101,7 @@ def test_other_objects_under_the_prefix_are_reported_once_and_left_alone(
     assert sorted(foreign) == place.archive.keys(prefix)
 
 
+@pytest.mark.integration
 def test_a_lost_task_leaves_the_journal_even_if_others_fail_in_a_row(tmp_path: Path) -> None:
     with DataForSeo(clock=past(31 * DAY)) as simulator:
         simulator.settings.ready_seconds = 60 * DAY

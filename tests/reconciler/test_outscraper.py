@@ -15,6 +15,8 @@ from tests.tools.simulators.outscraper.work import Outcome
 from tests.tools.simulators.sink import Sink
 from tests.tools.support.oracle import read_lines
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def simulator() -> Iterator[Outscraper]:

@@ -116,6 +116,7 @@ def started(directory: Path, script: str = _RECORD) -> "subprocess.Popen[bytes]"
     return subprocess.Popen([sys.executable, "-c", script, str(directory)], stdout=subprocess.PIPE)
 
 
+@pytest.mark.integration
 def test_recorded_outcomes_survive_a_kill(tmp_path: Path) -> None:
     process = started(tmp_path)
     assert process.stdout is not None
@@ -128,6 +129,7 @@ def test_recorded_outcomes_survive_a_kill(tmp_path: Path) -> None:
         assert opened.counts().confirmed >= len(said)
 
 
+@pytest.mark.integration
 def test_two_processes_cannot_run_one_job(tmp_path: Path) -> None:
     process = started(tmp_path)
     assert process.stdout is not None

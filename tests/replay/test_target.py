@@ -224,6 +224,7 @@ def test_an_answer_that_does_not_come_is_given_up(server: TargetServer) -> None:
     assert ("no answer in time", True) == (str(why), why.reached)
 
 
+@pytest.mark.integration
 def test_what_is_no_http_was_reached() -> None:
     async def talk() -> None:
         async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

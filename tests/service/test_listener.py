@@ -6,6 +6,8 @@ import pytest
 
 from tests.tools.support.server import Receiver
 
+pytestmark = pytest.mark.integration
+
 # Of the networks that are for documentation: no machine has it.
 ELSEWHERE = "192.0.2.1"
 

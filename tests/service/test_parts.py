@@ -100,6 +100,7 @@ def test_without_a_public_url_the_listener_is_named(tmp_path: Path) -> None:
     assert found[0]["url"].startswith("http://127.0.0.1:9000/dataforseo/postback/")
 
 
+@pytest.mark.integration
 def test_the_archive_is_a_directory_or_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

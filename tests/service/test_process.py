@@ -13,6 +13,8 @@ from receiver import metrics
 from receiver.config import Settings
 from receiver.service.process import ServerProcess
 
+pytestmark = pytest.mark.integration
+
 _SPEAKER = """#!{python}
 import os, signal, socket, sys
 channel = socket.socket(fileno=int(sys.argv[-1]))

@@ -356,6 +356,7 @@ def test_a_segment_is_sealed_by_age_while_group_follows_group(place: Place) -> N
     assert count == len(bodies(place.root))
 
 
+@pytest.mark.integration
 def test_a_process_that_cannot_commit_any_more_ends_instead_of_waiting_for_ever(
     tmp_path: Path,
 ) -> None:

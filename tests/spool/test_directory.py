@@ -47,6 +47,7 @@ def other_process(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         process.kill()
 
 
+@pytest.mark.integration
 def test_an_open_segment_is_ready_once_its_writer_is_dead(
     tmp_path: Path, other_process: "subprocess.Popen[str]"
 ) -> None:

@@ -23,7 +23,7 @@ from tests.tools.support import s3 as support
 from tests.tools.support.s3 import Bucket
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.integration)])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     """Return an empty store, of each sort in turn."""
     if request.param == "directory":
@@ -485,7 +485,7 @@ class _FakeHandler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
+def fake_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
     """Return a store that speaks as much of S3 as these tests need."""
     with FakeS3() as server:
         for name, value in support.environ(server.url).items():
@@ -501,7 +501,7 @@ def fake_store(**options: Any) -> S3Store:
     return S3Store(bucket="bucket", prefix="prefix", timeout_seconds=10, **options)
 
 
-def test_a_listing_has_as_many_pages_as_it_needs(fake: FakeS3) -> None:
+def test_a_listing_has_as_many_pages_as_it_needs(fake_s3: FakeS3) -> None:
     store = fake_store()
     keys = [f"many/{number}" for number in range(8)]
     for key in keys:
@@ -509,7 +509,7 @@ def test_a_listing_has_as_many_pages_as_it_needs(fake: FakeS3) -> None:
     assert keys == [listed.key for listed in store.list("many/")]
 
 
-def test_encryption_storage_class_and_owner_are_asked_for(fake: FakeS3) -> None:
+def test_encryption_storage_class_and_owner_are_asked_for(fake_s3: FakeS3) -> None:
     store = open_store(
         "s3://bucket/prefix",
         kms_key_id="key-1",
@@ -521,8 +521,8 @@ def test_encryption_storage_class_and_owner_are_asked_for(fake: FakeS3) -> None:
     store.get("a")
     list(store.list(""))
     store.delete("a")
-    assert ["PUT", "PUT", "GET", "GET", "DELETE"] == [method for method, _, _ in fake.asked]
-    for method, headers, _ in fake.asked:
+    assert ["PUT", "PUT", "GET", "GET", "DELETE"] == [method for method, _, _ in fake_s3.asked]
+    for method, headers, _ in fake_s3.asked:
         assert "123456789012" == headers["x-amz-expected-bucket-owner"]
         if method == "PUT":
             assert "aws:kms" == headers["x-amz-server-side-encryption"]
@@ -530,9 +530,9 @@ def test_encryption_storage_class_and_owner_are_asked_for(fake: FakeS3) -> None:
             assert "STANDARD_IA" == headers["x-amz-storage-class"]
 
 
-def test_nothing_is_asked_for_that_was_not_set(fake: FakeS3) -> None:
+def test_nothing_is_asked_for_that_was_not_set(fake_s3: FakeS3) -> None:
     fake_store().put("a", b"content")
-    ((_, headers, _),) = fake.asked
+    ((_, headers, _),) = fake_s3.asked
     assert not {
         "x-amz-server-side-encryption",
         "x-amz-storage-class",
@@ -554,26 +554,26 @@ def refuse_checksums(code: str) -> Callable[[str, dict[str, str]], tuple[int, st
     "code", ["NotImplemented", "InvalidArgument", "InvalidRequest", "XAmzContentSHA256Mismatch"]
 )
 def test_a_store_that_refuses_checksums_is_written_without(
-    fake: FakeS3, code: str, caplog: pytest.LogCaptureFixture
+    fake_s3: FakeS3, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fake.refusal = refuse_checksums(code)
+    fake_s3.refusal = refuse_checksums(code)
     store = fake_store()
     store.put("a", b"content")
-    assert {"/bucket/prefix/a": b"content"} == fake.objects
+    assert {"/bucket/prefix/a": b"content"} == fake_s3.objects
     assert "store refused checksums; going on without" in caplog.messages
-    asked = len(fake.asked)
+    asked = len(fake_s3.asked)
     store.put("b", b"content")
     store.put_if("c", b"content", etag=None)
-    assert asked + 2 == len(fake.asked)
-    assert "*" == fake.asked[-1][1]["if-none-match"]
+    assert asked + 2 == len(fake_s3.asked)
+    assert "*" == fake_s3.asked[-1][1]["if-none-match"]
     assert b"content" == store.get("b")
 
 
-def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake: FakeS3) -> None:
-    fake.refusal = lambda method, headers: (400, "InvalidArgument")
+def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake_s3: FakeS3) -> None:
+    fake_s3.refusal = lambda method, headers: (400, "InvalidArgument")
     with pytest.raises(StoreError, match="InvalidArgument"):
         fake_store().put("a", b"content")
-    assert len(fake.asked) <= 4
+    assert len(fake_s3.asked) <= 4
 
 
 @pytest.mark.parametrize(
@@ -588,9 +588,9 @@ def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake: FakeS3) -> 
     ],
 )
 def test_what_somebody_must_mend_is_refused_with_the_mend(
-    fake: FakeS3, status: int, code: str, hint: str
+    fake_s3: FakeS3, status: int, code: str, hint: str
 ) -> None:
-    fake.refusal = lambda method, headers: (status, code)
+    fake_s3.refusal = lambda method, headers: (status, code)
     with pytest.raises(StoreRefused, match=f"{code}; {hint}") as caught:
         fake_store().put("a", b"content")
     assert 3 == caught.value.exit_status
@@ -600,16 +600,16 @@ def test_what_somebody_must_mend_is_refused_with_the_mend(
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
-def test_what_may_pass_by_itself_is_no_refusal(fake: FakeS3, status: int, code: str) -> None:
-    fake.refusal = lambda method, headers: (status, code)
+def test_what_may_pass_by_itself_is_no_refusal(fake_s3: FakeS3, status: int, code: str) -> None:
+    fake_s3.refusal = lambda method, headers: (status, code)
     with pytest.raises(StoreError, match=code) as caught:
         fake_store().put("a", b"content")
     assert not isinstance(caught.value, StoreRefused)
     assert 4 == caught.value.exit_status
 
 
-def test_a_missing_right_is_named_by_the_checks(fake: FakeS3) -> None:
-    fake.refusal = lambda method, headers: (403, "AccessDenied") if method == "GET" else None
+def test_a_missing_right_is_named_by_the_checks(fake_s3: FakeS3) -> None:
+    fake_s3.refusal = lambda method, headers: (403, "AccessDenied") if method == "GET" else None
     *good, bad = fake_store().checks()
     assert ["archive write"] == [check.name for check in good]
     assert ("archive read", True) == (bad.name, bad.refused)
@@ -625,15 +625,15 @@ def test_a_missing_right_is_named_by_the_checks(fake: FakeS3) -> None:
     ],
 )
 def test_what_keeps_the_checks_from_deleting_is_told_with_its_mend(
-    fake: FakeS3, code: str, hint: str
+    fake_s3: FakeS3, code: str, hint: str
 ) -> None:
-    fake.refusal = lambda method, headers: (403, code) if method == "DELETE" else None
+    fake_s3.refusal = lambda method, headers: (403, code) if method == "DELETE" else None
     bad = list(fake_store().checks())[-1]
     assert ("archive delete", False) == (bad.name, bad.good)
     assert bad.hint.startswith(hint)
 
 
-def test_a_store_that_ignores_conditions_is_recognised(fake: FakeS3) -> None:
+def test_a_store_that_ignores_conditions_is_recognised(fake_s3: FakeS3) -> None:
     found = {check.name: check for check in fake_store().checks()}
     assert not found["conditional writes"].good
     assert not found["conditional writes"].refused
@@ -641,8 +641,8 @@ def test_a_store_that_ignores_conditions_is_recognised(fake: FakeS3) -> None:
 
 
 @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
-def test_a_failed_condition_is_a_conflict(fake: FakeS3, code: str) -> None:
-    fake.refusal = lambda method, headers: (412, code)
+def test_a_failed_condition_is_a_conflict(fake_s3: FakeS3, code: str) -> None:
+    fake_s3.refusal = lambda method, headers: (412, code)
     with pytest.raises(Conflict):
         fake_store().put_if("a", b"content", etag='"other"')
 

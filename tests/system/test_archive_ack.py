@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import Place
-from tests.tools.support.oracle import Ledger, Load, verify
+from tests.tools.support.oracle import DirectoryArchive, Ledger, Load, verify
 from tests.tools.support.relay import Behaviour, Relay
 from tests.tools.support.server import Receiver
 from tests.tools.support.wait import wait_for
@@ -42,11 +42,11 @@ def test_what_was_acknowledged_outlives_the_disk(tmp_path: Path, place: Place) -
     assert verdict.archived >= len(ledger.acknowledged) >= 120
 
 
-def test_requests_share_segments_and_nothing_is_slow(tmp_path: Path, place: Place) -> None:
+def test_requests_share_segments_and_nothing_is_slow(tmp_path: Path) -> None:
     ledger = Ledger()
     # Long enough for most of the senders to be in time, on a busy machine too.
     alone = {"RECEIVER_WORKERS": "1", "RECEIVER_ARCHIVE_ACK_MS": "300"}
-    with Receiver(tmp_path, {**place.settings, **ACK, **alone}) as it:
+    with Receiver(tmp_path, {**ACK, **alone}) as it:
         it.start()
         with Load(it, ledger, seed=7, senders=16):
             _wait_for(ledger, 400)
@@ -54,22 +54,22 @@ def test_requests_share_segments_and_nothing_is_slow(tmp_path: Path, place: Plac
         count = "receiver_archive_ack_seconds_count"
         acknowledged = wait_for(lambda: it.metric(count), "the waits are counted")
         it.terminate()
-    found = verify(place.archive, ledger)
+    found = verify(DirectoryArchive(it.archive), ledger)
     assert acknowledged <= found.segments
     assert found.archived / found.segments > 6
 
 
-def test_a_restart_in_good_order_answers_nothing_but_2xx(tmp_path: Path, place: Place) -> None:
+def test_a_restart_in_good_order_answers_nothing_but_2xx(tmp_path: Path, far: Place) -> None:
     ledger = Ledger()
     drain = {"RECEIVER_DRAIN_SECONDS": "1"}
-    with Receiver(tmp_path, {**place.settings, **ACK, **drain}) as it:
+    with Receiver(tmp_path, {**far.settings, **ACK, **drain}) as it:
         it.start()
         with Load(it, ledger, seed=8, senders=4):
             _wait_for(ledger, 100)
             assert 0 == it.terminate()
         assert not it.spooled()
     assert {200} == set(ledger.statuses)
-    verify(place.archive, ledger)
+    verify(far.archive, ledger)
 
 
 @pytest.mark.parametrize("fault", ["refuse", "hang"])

@@ -14,6 +14,7 @@ from tests.tools.support.oracle import DirectoryArchive, Ledger, Load, verify
 from tests.tools.support.relay import Relay
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import Receiver
+from tests.tools.support.tools import cannot
 from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -65,7 +66,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as exc:
-        pytest.skip(f"a small file system cannot be mounted here: {exc}")
+        cannot(f"a small file system cannot be mounted here: {exc}")
     try:
         yield Disk(root)
     finally:

@@ -38,7 +38,8 @@ def _wait_for_one_more(receiver: Receiver) -> None:
     wait_for(lambda: _sealed(receiver) > before, "one more segment waits")
 
 
-@pytest.mark.parametrize("fault", _FAULTS)
+# No answer, silence, and a write that took effect unseen; the next test goes through all faults.
+@pytest.mark.parametrize("fault", ["refuse", "hang", "fail_after"])
 def test_an_outage_delays_and_loses_nothing(
     tmp_path: Path, far: Place, relay: Relay, fault: Behaviour
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.tools.simulators.dataforseo import DataForSeo
 from tests.tools.simulators.diffbot import Diffbot
 from tests.tools.simulators.sink import Sink
+from tests.tools.support.lease import wait_until_free
 from tests.tools.support.oracle import DirectoryArchive, read_lines
 from tests.tools.support.server import TOKEN, Life, Receiver
 from tests.tools.support.wait import wait_for
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.system
 
 ORGANIC = "serp/google/organic"
 # The shortest that settings allow, and the grace after it.
-LEASE_SECONDS, GRACE_SECONDS = 5, 10
+LEASE_SECONDS = 5
 
 
 @pytest.fixture
@@ -177,8 +178,8 @@ def sweep_or_none(receiver: Receiver) -> dict[str, Any] | None:
 
 def sweep_when_free(receiver: Receiver) -> dict[str, Any]:
     """Sweep as soon as the lease of one that is gone has run out; return the summary."""
-    seconds = LEASE_SECONDS + GRACE_SECONDS + 30
-    summary = wait_for(lambda: sweep_or_none(receiver), "the lease is free", seconds=seconds)
+    wait_until_free(Path(receiver.environ["RECEIVER_ARCHIVE"]), "sweep-dataforseo")
+    summary = wait_for(lambda: sweep_or_none(receiver), "the lease is given")
     assert summary is not None
     return summary
 

@@ -15,7 +15,7 @@ import pytest
 from tests.tools.support.oracle import DirectoryArchive, Ledger, verify
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import Receiver
-from tests.tools.support.tools import needs
+from tests.tools.support.tools import cannot, needs
 from tests.tools.support.wait import wait_for
 
 pytestmark = pytest.mark.system
@@ -81,7 +81,7 @@ def strace(tmp_path: Path) -> list[str]:
     program = needs("strace")
     tried = subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True, text=True)
     if tried.returncode != 0:
-        pytest.skip(f"strace is not permitted here: {tried.stderr}")
+        cannot(f"strace is not permitted here: {tried.stderr}")
     out = str(tmp_path / "trace")
     return [program, "-f", "-y", "-s", "300", "-e", f"trace={_CALLS}", "-o", out]
 

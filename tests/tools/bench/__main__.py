@@ -25,10 +25,12 @@ _REFERENCES = {
     "spool": "starlette",
     "shipping": "starlette",
     "fastapi": "spool",
+    "beside": "spool",
 }
 _FIGURES = ("half-load", "ship", "s3")
-_CHOICES = (*LABELS, *_FIGURES, *more_rows())
+_CHOICES = (*(name for name in LABELS if name != "beside"), *_FIGURES, *more_rows())
 _RATE = 1000
+_PYTHON = Path(".venv") / "bin" / "python"
 _HALF_LOAD_CONNECTIONS = 64
 
 
@@ -66,6 +68,11 @@ def _numbers(ctx: object, parameter: object, value: str) -> tuple[int, ...]:
     "--s3-seconds", type=click.IntRange(1), default=25, help="How long S3 requests are counted."
 )
 @click.option(
+    "--beside",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Another checkout, with its .venv: rows spool and ship measure its receiver in turn.",
+)
+@click.option(
     "--disk",
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory on the disk to measure; by default where the results go.",
@@ -86,6 +93,7 @@ def main(
     callbacks: int,
     entries: int,
     s3_seconds: int,
+    beside: Path | None,
     disk: Path | None,
     output: Path,
 ) -> None:
@@ -104,6 +112,7 @@ def main(
         callbacks=callbacks,
         entries=entries,
         s3_seconds=s3_seconds,
+        beside=_python(beside),
         quick=quick,
     )
     output.mkdir(parents=True, exist_ok=True)
@@ -134,6 +143,7 @@ class _Bench:
         callbacks: int,
         entries: int,
         s3_seconds: int,
+        beside: str | None,
         quick: bool,
     ) -> None:
         self._quick = quick
@@ -144,6 +154,7 @@ class _Bench:
         self._callbacks = callbacks
         self._entries = entries
         self._s3_seconds = s3_seconds
+        self._beside = beside
         self._began = time.monotonic()
 
     def measure(self, directory: Path) -> Report:
@@ -151,7 +162,7 @@ class _Bench:
         apart = cores()
         body = directory / "body"
         body.write_bytes(callback.standard())
-        setting = Setting(directory, apart, body)
+        setting = Setting(directory, apart, body, self._beside)
         report = Report(about=machine.description(directory, apart) | self._method(body))
         # What is started from here on has these cores, unless it is given others.
         os.sched_setaffinity(0, apart.load)
@@ -195,9 +206,11 @@ class _Bench:
 
     def _sides(self) -> list[str]:
         """Return the rows to measure, and what they are compared with, in their order."""
-        wanted = self._rows & LABELS.keys()
+        wanted = (self._rows & LABELS.keys()) - {"beside"}
         if "half-load" in self._rows:
             wanted |= {"spool"}
+        if self._beside is not None and "spool" in wanted:
+            wanted |= {"beside"}
         while more := {_REFERENCES[name] for name in wanted & _REFERENCES.keys()} - wanted:
             wanted |= more
         return [name for name in LABELS if name in wanted]
@@ -269,9 +282,22 @@ class _Bench:
         click.echo(f"{minutes:3}:{seconds:02} {what}", err=True)
 
 
+def _python(checkout: Path | None) -> str | None:
+    """Return the Python by which another checkout's receiver runs."""
+    if checkout is None:
+        return None
+    python = checkout.absolute() / _PYTHON
+    if not python.exists():
+        raise click.BadParameter(f"{python} is missing: run `make install` in {checkout}")
+    return str(python)
+
+
 def _start(name: str, setting: Setting, stub: Program) -> Side:
     if name == "spool":
         return sides.spool(setting)
+    if name == "beside":
+        assert setting.beside is not None
+        return sides.spool(setting, name, python=setting.beside)
     if name == "shipping":
         return sides.shipping(setting)
     environ = sides.s3_environ(stub.url) if name == "fastapi" else None

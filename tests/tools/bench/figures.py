@@ -2,6 +2,7 @@
 
 import shutil
 import statistics
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from tests.tools.bench import machine, s3, ship, sides
-from tests.tools.bench.pairs import Pair, percentile, take_turns
+from tests.tools.bench.pairs import Pair, Ratio, percentile, take_turns
 from tests.tools.bench.process import Program, memory_peak_bytes, until
 from tests.tools.bench.sides import Setting, Side
 
@@ -82,6 +83,8 @@ class Shipping:
     cpu_us_most: float
     callbacks_per_second: float
     memory_peak_bytes: int
+    # How much more the other checkout uses.
+    beside: Ratio | None
 
 
 def shipping(
@@ -93,23 +96,37 @@ def shipping(
     callbacks: int,
     progress: Progress,
 ) -> Shipping:
-    """Fill a spool and ship it, some times over; without ``archive``, to a directory."""
+    """Fill a spool and ship it, repeatedly; without ``archive``, to a directory.
+
+    Another checkout takes its turn in each round.
+    """
     spool, directory = setting.directory / "spool-to-ship", setting.directory / "archive-shipped"
-    shipments = []
+    cores = setting.cores.server | setting.cores.load
+
+    def shipment(python: str) -> ship.Shipment:
+        ship.fill(spool, callbacks)
+        try:
+            to = archive or str(directory)
+            return ship.empty(spool, to, environ, cores, python=python)
+        finally:
+            shutil.rmtree(spool)
+            shutil.rmtree(directory, ignore_errors=True)
+
+    shipments, others = [], []
     for number in range(1, rounds + 1):
         progress(f"shipping {callbacks} callbacks to {archive or 'a directory'}, round {number}")
-        ship.fill(spool, callbacks)
-        cores = setting.cores.server | setting.cores.load
-        shipments.append(ship.empty(spool, archive or str(directory), environ, cores))
-        shutil.rmtree(spool)
-        shutil.rmtree(directory, ignore_errors=True)
+        if setting.beside is not None:
+            others.append(shipment(setting.beside))
+        shipments.append(shipment(sys.executable))
     cpu_us = [shipment.cpu_us for shipment in shipments]
+    more = [other.cpu_us / us for other, us in zip(others, cpu_us, strict=False)]
     return Shipping(
         cpu_us=statistics.median(cpu_us),
         cpu_us_least=min(cpu_us),
         cpu_us_most=max(cpu_us),
         callbacks_per_second=statistics.median(s.callbacks / s.seconds for s in shipments),
         memory_peak_bytes=max(shipment.memory_peak_bytes for shipment in shipments),
+        beside=Ratio.of(more) if more else None,
     )
 
 

@@ -15,6 +15,11 @@ class Ratio:
     least: float
     most: float
 
+    @classmethod
+    def of(cls, each: Sequence[float]) -> "Ratio":
+        """Summarise the ratios of all pairs."""
+        return cls(statistics.median(each), min(each), max(each))
+
     def __str__(self) -> str:
         if self.least == self.most:
             return _short(self.median)
@@ -57,8 +62,7 @@ def take_turns(
 
 def ratio(pairs: Sequence[Pair], of: Callable[[Run], float]) -> Ratio:
     """Compare the two sides of each pair."""
-    each = [of(pair.run) / of(pair.reference) for pair in pairs]
-    return Ratio(statistics.median(each), min(each), max(each))
+    return Ratio.of([of(pair.run) / of(pair.reference) for pair in pairs])
 
 
 def median(runs: Sequence[Run], of: Callable[[Run], float]) -> float:

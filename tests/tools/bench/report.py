@@ -17,6 +17,7 @@ LABELS = {
     "bare": "bare ASGI app, stores nothing",
     "starlette": "Starlette route, stores nothing",
     "spool": "this receiver: on disk",
+    "beside": "the checkout beside it: on disk",
     "shipping": "this receiver: on disk, and shipping",
     "fastapi": "FastAPI + boto3 in the request",
 }
@@ -139,6 +140,10 @@ class Report:
                     f"peak memory {_mib(shipping.memory_peak_bytes)}",
                 )
             )
+            if shipping.beside is not None:
+                rows.append(
+                    (f"the checkout beside it, to {archive}", f"{shipping.beside} x this one")
+                )
         if self.s3_requests is not None:
             s3 = self.s3_requests
             rows.append(

@@ -1,24 +1,22 @@
-"""Shipping alone: a spool is filled, and a process of its own empties it.
+"""Shipping alone: a spool is filled, and the command `receiver ship` empties it.
 
-    python -m tests.tools.bench.ship    with RECEIVER_SPOOL, RECEIVER_ARCHIVE … in the environment
-
-prints what it took as JSON.  Filling goes through the package's own writer and framing, so the
-segments are those that a server process would have left.
+Filling goes through the package's own writer and framing, so that the segments are those that a
+server process would have left.
 """
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from receiver import clock, config, log
+from receiver import clock
 from receiver.providers.envelope import encode_head
-from receiver.service.parts import shipper_of, store_of
 from receiver.spool import Writer, segment
 from tests.tools.bench import callback
 from tests.tools.bench.process import Failed
@@ -30,7 +28,7 @@ _SEGMENT_BYTES = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """What one emptying of a spool came to."""
+    """The cost of shipping one spool."""
 
     callbacks: int
     cpu_us: float
@@ -39,7 +37,7 @@ class Shipment:
 
 
 def fill(root: Path, callbacks: int) -> None:
-    """Fill a spool with standard callbacks, and leave it as a writer that has ended does."""
+    """Fill a spool with standard callbacks, as a writer leaves it that has ended."""
     bodies = [(callback.query(seed), callback.standard(seed)) for seed in range(_BODIES)]
     writer = Writer(root)
     for start in range(0, callbacks, _GROUP):
@@ -77,46 +75,62 @@ def _head(query: str, body: bytes) -> bytes:
     return encode_head(ours, "POST", b"/dataforseo/postback/***?" + query.encode(), headers)
 
 
-def empty(spool: Path, archive: str, environ: Mapping[str, str], cores: frozenset[int]) -> Shipment:
-    """Ship a spool with default settings in a process of its own, and return what that took."""
-    given = {"RECEIVER_SPOOL": str(spool), "RECEIVER_ARCHIVE": archive} | dict(environ)
+def empty(
+    spool: Path,
+    archive: str,
+    environ: Mapping[str, str],
+    cores: frozenset[int],
+    *,
+    python: str = sys.executable,
+) -> Shipment:
+    """Ship a spool with `receiver ship` and default settings; return the cost without start-up."""
+    nothing = spool.with_name(f"{spool.name}-empty")
+    nothing.mkdir()
+    command = [python, "-m", "receiver", "ship", "--output", "json"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.bench.ship"],
-        cwd=spool.parent,
-        env=clean | {"PYTHONPATH": str(Path(__file__).parents[3])} | given,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"shipping: {done.stderr.decode(errors='replace').strip()}")
-    return Shipment(**orjson.loads(done.stdout))
-
-
-def main() -> None:
-    """Ship all there is and say what it took, without what it took to start."""
-    log.configure(form="json", level="warning", stream=sys.stderr)
-    settings = config.load()
-    store = store_of(settings)
-    shipper = shipper_of(settings, store)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    began_us = clock.now_us()
-    shipped = shipper.ship(settings.spool)
-    seconds = (clock.now_us() - began_us) / 1e6
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-    print(
-        orjson.dumps(
-            {
-                "callbacks": shipped.records,
-                "cpu_us": cpu / shipped.records * 1e6,
-                "seconds": seconds,
-                "memory_peak_bytes": used.ru_maxrss * 1024,
-            }
-        ).decode()
+    given = clean | {"RECEIVER_ARCHIVE": archive} | dict(environ)
+    start = _measure(command, given | {"RECEIVER_SPOOL": str(nothing)}, cores)
+    whole = _measure(command, given | {"RECEIVER_SPOOL": str(spool)}, cores)
+    nothing.rmdir()
+    return Shipment(
+        callbacks=whole.callbacks,
+        cpu_us=(whole.cpu_seconds - start.cpu_seconds) / whole.callbacks * 1e6,
+        seconds=whole.seconds - start.seconds,
+        memory_peak_bytes=whole.memory_peak_bytes,
     )
 
 
-if __name__ == "__main__":
-    main()
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    callbacks: int
+    cpu_seconds: float
+    seconds: float
+    memory_peak_bytes: int
+
+
+def _measure(
+    command: Sequence[str], environ: Mapping[str, str], cores: frozenset[int]
+) -> _Measured:
+    """Run `receiver ship` to its end; the CPU time is that of all its processes."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=environ["RECEIVER_SPOOL"],
+            env=environ,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            stdout=output,
+            stderr=errors,
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise Failed(f"{' '.join(command)}: {errors.read().decode(errors='replace').strip()}")
+        return _Measured(
+            callbacks=orjson.loads(output.read())["records"],
+            cpu_seconds=used.ru_utime + used.ru_stime,
+            seconds=time.monotonic() - began,
+            memory_peak_bytes=used.ru_maxrss * 1024,
+        )

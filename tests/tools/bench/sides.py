@@ -57,6 +57,8 @@ class Setting:
     directory: Path
     cores: Cores
     body: Path
+    # The Python of another checkout, whose receiver is measured too.
+    beside: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -142,7 +144,13 @@ def without_spool(name: str, setting: Setting, *, environ: Mapping[str, str] | N
     )
 
 
-def spool(setting: Setting, name: str = "spool", *, token: str | None = None) -> Side:
+def spool(
+    setting: Setting,
+    name: str = "spool",
+    *,
+    token: str | None = None,
+    python: str = sys.executable,
+) -> Side:
     """Start the receiver with its parent stopped, and remove each sealed segment at once.
 
     So nothing is measured but the way to the 2xx, and the disk holds a few segments at most: a
@@ -150,7 +158,7 @@ def spool(setting: Setting, name: str = "spool", *, token: str | None = None) ->
     kernel, and the machine below it, hand out memory.
     """
     environ = {"RECEIVER_ARCHIVE": str(setting.directory / "unused")}
-    side = _receiver(name, setting, environ, token=token)
+    side = _receiver(name, setting, environ, token=token, python=python)
     os.kill(side.program.pid, signal.SIGSTOP)
     sweeper = _Sweeper(setting.directory / f"spool-{name}")
 
@@ -229,12 +237,17 @@ def s3_environ(url: str) -> dict[str, str]:
 
 
 def _receiver(
-    name: str, setting: Setting, environ: Mapping[str, str], *, token: str | None = None
+    name: str,
+    setting: Setting,
+    environ: Mapping[str, str],
+    *,
+    token: str | None = None,
+    python: str = sys.executable,
 ) -> Side:
     token = token or secrets.token_hex(24)
     program = Program(
         name,
-        [sys.executable, "-m", "receiver", "serve"],
+        [python, "-m", "receiver", "serve"],
         directory=setting.directory,
         environ={
             "RECEIVER_PORT": "0",

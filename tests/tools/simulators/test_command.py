@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -60,9 +62,3 @@ def test_outscraper_is_served_with_tasks_and_failed_calls() -> None:
             calls = client.get("/webhook-calls").json()
     assert [True, True] == [task["id"] in lines for task in tasks]
     assert 4 == len(calls)
-
-
-def test_a_fault_can_be_chosen_on_the_command_line() -> None:
-    with running("diffbot", "--fail", "html") as (url, lines):
-        page = httpx2.get(f"{url}/v3/crawl?token=token")
-    assert (True, "failing: html") == (page.text.startswith("<!DOCTYPE html>"), lines[-1])

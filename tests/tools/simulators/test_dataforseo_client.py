@@ -9,14 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-
-from tests.tools.simulators.clock import Clock
-from tests.tools.simulators.dataforseo import FUNCTIONS, READY_LISTS, DataForSeo
-from tests.tools.simulators.dataforseo.dates import text_of
-from tests.tools.simulators.sink import Sink
-
-pytest.importorskip("dataforseo_client", reason="the official client is not installed")
-
 from dataforseo_client import api_client, configuration, models  # type: ignore[import-untyped]
 from dataforseo_client.api import (  # type: ignore[import-untyped]
     app_data_api,
@@ -25,6 +17,11 @@ from dataforseo_client.api import (  # type: ignore[import-untyped]
     serp_api,
 )
 from dataforseo_client.exceptions import UnauthorizedException  # type: ignore[import-untyped]
+
+from tests.tools.simulators.clock import Clock
+from tests.tools.simulators.dataforseo import FUNCTIONS, READY_LISTS, DataForSeo
+from tests.tools.simulators.dataforseo.dates import text_of
+from tests.tools.simulators.sink import Sink
 
 # What providers.md §1.7 and §1.10 have and the client (2.1.10) lacks: a function that it dropped,
 # and the html of another.

@@ -39,16 +39,6 @@ def test_the_status_page_knows_no_other_values_or_names(dataforseo: DataForSeo) 
             dataforseo.status.set(api, status, endpoint=endpoint)
 
 
-def test_the_account_and_the_codes_are_told(api: Api) -> None:
-    (account,) = api.result(USER)
-    codes = {entry["code"]: entry["message"] for entry in api.result("/v3/appendix/errors")}
-    assert ("login", 20) == (
-        account["login"],
-        account["rates"]["limits"]["minute"]["serp"]["tasks_ready"],
-    )
-    assert ("Ok.", "Task Handed.") == (codes[20000], codes[40601])
-
-
 @pytest.mark.parametrize(("code", "http_status"), [(40200, 402), (40201, 200), (40207, 200)])
 def test_an_account_in_trouble_is_told_so_everywhere(
     api: Api, dataforseo: DataForSeo, code: int, http_status: int
@@ -58,6 +48,7 @@ def test_an_account_in_trouble_is_told_so_everywhere(
     assert (http_status, code) == (answer.status_code, answer.json()["status_code"])
 
 
+@pytest.mark.integration
 def test_dataforapps_has_app_data_and_the_appendix_only(clock: Clock) -> None:
     with DataForSeo("dataforapps", clock=clock) as apps:
         with httpx2.Client(base_url=apps.url, auth=("login", "password")) as client:
@@ -125,44 +116,6 @@ def test_connections_bound_the_calls_at_the_same_time_even_if_all_are_answered_a
     assert 8 == dataforseo.ledger.connections_max() >= dataforseo.ledger.simultaneous_max()
 
 
-def test_a_stopped_api_refuses_connections_until_it_recovers(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    assert 20000 == api.code(USER)  # leaves an open connection behind
-    dataforseo.fail("stopped")
-    with pytest.raises(httpx2.TransportError):
-        api.get(USER)
-    with pytest.raises(httpx2.ConnectError):
-        httpx2.get(dataforseo.url + USER)
-    dataforseo.recover()
-    assert 20000 == api.code(USER)
-
-
-def test_an_api_can_cut_the_connection_answer_html_or_redirect(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    dataforseo.fail("reset", times=1)
-    with pytest.raises(httpx2.TransportError):
-        api.get(USER)
-    dataforseo.fail("html", times=1)
-    page = api.client.get(USER)
-    dataforseo.fail("redirect", times=1, location="http://127.0.0.1:1/other")
-    moved = api.client.get(USER)
-    assert (200, "text/html; charset=utf-8") == (page.status_code, page.headers["Content-Type"])
-    assert (307, "http://127.0.0.1:1/other") == (moved.status_code, moved.headers["Location"])
-    assert 20000 == api.code(USER)
-
-
-def test_an_api_can_fail_with_500_or_with_50000_inside_200(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    dataforseo.fail("http_500", times=1)
-    assert 500 == api.client.get(USER).status_code
-    dataforseo.fail("coded", times=1)
-    answer = api.client.get(USER)
-    assert (200, 50000) == (answer.status_code, answer.json()["status_code"])
-
-
 @pytest.mark.parametrize("fault", ["half_json", "cut"])
 def test_a_broken_answer_was_carried_out_and_can_be_asked_for_again(
     api: Api, dataforseo: DataForSeo, fault: str
@@ -178,28 +131,3 @@ def test_a_broken_answer_was_carried_out_and_can_be_asked_for_again(
             orjson.loads(api.client.get(path).content)
     assert [] == dataforseo.uncollected()
     assert 20000 == api.code(path)
-
-
-def test_an_endless_answer_never_ends(api: Api, dataforseo: DataForSeo) -> None:
-    dataforseo.fail("endless", family="user_data")
-    read = 0
-    with api.client.stream("GET", USER) as answer:
-        for chunk in answer.iter_raw():
-            read += len(chunk)
-            if read > 16 * 1024 * 1024:
-                break
-    assert read > 16 * 1024 * 1024
-    assert 20000 == api.code("/v3/appendix/errors"), "the fault is one family's"
-
-
-def test_a_slow_answer_comes_late(api: Api, dataforseo: DataForSeo) -> None:
-    dataforseo.fail("slow", seconds=30)
-    with pytest.raises(httpx2.ReadTimeout):
-        api.client.get(USER, timeout=httpx2.Timeout(30, read=0.2))
-
-
-def test_endpoints_can_be_forged(api: Api, dataforseo: DataForSeo) -> None:
-    dataforseo.add_ready(ORGANIC)
-    dataforseo.settings.forge_endpoint = lambda endpoint: f"http://evil.example{endpoint}"
-    (entry,) = api.result("/v3/serp/tasks_ready")
-    assert entry["endpoint_regular"].startswith("http://evil.example/v3/")

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +14,6 @@ READY = "/v3/serp/tasks_ready"
 DAY = 86_400
 
 
-def test_nothing_ready_is_null(api: Api) -> None:
-    (task,) = api.get(READY)["tasks"]
-    assert (20000, 0, None) == (task["status_code"], task["result_count"], task["result"])
-
-
 def test_a_list_shows_a_thousand_and_the_rest_once_these_were_collected(
     api: Api, dataforseo: DataForSeo
 ) -> None:
@@ -31,22 +25,6 @@ def test_a_list_shows_a_thousand_and_the_rest_once_these_were_collected(
         api.get(entry["endpoint_regular"])
     assert ids[100:] == [entry["id"] for entry in api.result(READY)]
     assert 1000 == dataforseo.listed("serp") == dataforseo.listed(ORGANIC)
-
-
-def test_fifty_thousand_ready_tasks_are_listed_as_fast_as_a_thousand(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    def seconds() -> float:
-        start = time.process_time()
-        assert 1000 == len(api.result(READY))
-        return time.process_time() - start
-
-    dataforseo.add_ready(ORGANIC, 1000)
-    few = min(seconds() for _ in range(9))
-    dataforseo.add_ready(ORGANIC, 49_000)
-    many = min(seconds() for _ in range(9))
-    assert 50_000 == dataforseo.listed("serp")
-    assert many < 3 * few
 
 
 def test_an_api_wide_list_shows_every_engine_and_a_functions_list_only_its_own(
@@ -138,18 +116,6 @@ def test_the_general_limit_is_two_thousand_a_minute_and_said_in_headers(
     assert ["4", "3", "2", "1", "0", "0"] == left
     assert 40202 == api.code("/v3/appendix/user_data")
     assert 2000 == Settings().calls_per_minute
-
-
-def test_errors_of_other_calls_stand_between_those_of_webhooks(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    dataforseo.add_error("serp", function="serp/google/organic/task_post")
-    api.get(f"/v3/{ORGANIC}/task_get/regular/08141207-1535-0066-0000-5b1f0c9a7e21")
-    everything = _errors(api, {})
-    assert {"serp/google/organic/task_post", f"{ORGANIC}/task_get/regular"} == {
-        entry["function"] for entry in everything
-    }
-    assert None is _errors(api, {"filtered_function": "postback_url"})
 
 
 def test_errors_are_read_in_pages_within_a_window(

@@ -58,14 +58,6 @@ def test_what_has_expired_is_not_resent(
     assert 1 == len(sink.arrivals())
 
 
-def test_many_postbacks_are_under_way_at_the_same_time(dataforseo: DataForSeo, sink: Sink) -> None:
-    sink.hold_seconds = 0.05
-    dataforseo.finish(dataforseo.post(ORGANIC, *[posted(sink)] * 60))
-    dataforseo.wait_idle()
-    assert 60 == len(sink.arrivals())
-    assert 1 < dataforseo.deliveries_open_max <= 20
-
-
 def test_the_webhook_delay_is_the_one_at_the_time_of_posting(
     dataforseo: DataForSeo, sink: Sink
 ) -> None:

@@ -129,13 +129,6 @@ def test_the_result_of_another_client_is_40001(api: Api, dataforseo: DataForSeo)
     assert 40001 == api.code(f"/v3/{ORGANIC}/task_get/advanced/{task_id}")
 
 
-def test_a_path_can_be_invalid_for_a_moment(api: Api, dataforseo: DataForSeo) -> None:
-    dataforseo.settings.invalid_path_times = 2
-    (task_id,) = dataforseo.add_ready(ORGANIC)
-    path = f"/v3/{ORGANIC}/task_get/advanced/{task_id}"
-    assert [40402, 40402, 20000] == [api.code(path) for _ in range(3)]
-
-
 def test_results_are_kept_thirty_days_and_html_seven(
     api: Api, dataforseo: DataForSeo, clock: Clock
 ) -> None:
@@ -150,22 +143,6 @@ def test_results_are_kept_thirty_days_and_html_seven(
     assert [40403, 40403] == [api.code(html), api.code(advanced)]
 
 
-def test_a_task_that_found_nothing_is_collected_like_any_other(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    (task_id,) = dataforseo.post(ORGANIC, {"keyword": "zzqx"})
-    dataforseo.finish(task_id, status=40102)
-    answer = api.get(f"/v3/{ORGANIC}/task_get/advanced/{task_id}")
-    (task,) = answer["tasks"]
-    assert (20000, 40102, None, 0) == (
-        answer["status_code"],
-        task["status_code"],
-        task["result"],
-        task["result_count"],
-    )
-    assert [] == dataforseo.uncollected()
-
-
 def test_a_result_is_the_same_each_time_it_is_read(api: Api, dataforseo: DataForSeo) -> None:
     dataforseo.settings.result_bytes = 40_000
     (task_id,) = dataforseo.add_ready(ORGANIC)
@@ -174,23 +151,6 @@ def test_a_result_is_the_same_each_time_it_is_read(api: Api, dataforseo: DataFor
     assert first.content == second.content
     assert len(first.content) > 30_000
     assert dataforseo.result(task_id, "regular") == first.json()["tasks"][0]["result"]
-
-
-def test_a_crawl_is_summarised_while_it_runs_and_when_it_was_stopped(
-    api: Api, dataforseo: DataForSeo
-) -> None:
-    (task_id,) = dataforseo.post("on_page", {"target": "example.org", "max_crawl_pages": 10})
-    path = f"/v3/on_page/summary/{task_id}"
-    (running,) = api.result(path)
-    answer = api.post("/v3/on_page/force_stop", [{"id": task_id}, {"id": "unknown"}])
-    (stopped,) = api.result(path)
-    assert ("in_progress", None) == (running["crawl_progress"], running["crawl_stop_reason"])
-    assert ("finished", "force_stopped") == (
-        stopped["crawl_progress"],
-        stopped["crawl_stop_reason"],
-    )
-    assert [20000, 40401] == [task["status_code"] for task in answer["tasks"]]
-    assert ["v3", "on_page", "force_stop"] == answer["tasks"][0]["path"]
 
 
 def test_a_thousand_crawls_are_stopped_in_one_call_and_no_more(

@@ -86,16 +86,6 @@ def test_a_notification_is_written_as_the_engine_writes_it(diffbot: Diffbot, sin
     assert f"{diffbot.url}/v3/crawl/download/token-acme-shop_data.json" == body["downloadJson"]
 
 
-def test_a_bulk_job_is_notified_with_the_same_headers(diffbot: Diffbot, sink: Sink) -> None:
-    diffbot.create("pages", kind="bulk", urls="https://example.org/1", notifyWebHook=sink.url)
-    diffbot.complete("pages")
-    (arrival,) = sink.arrivals(1)
-    assert ("pages", "bulk") == (
-        arrival.header("X-Crawl-Name"),
-        orjson.loads(arrival.body)["type"],
-    )
-
-
 def test_a_notification_that_is_refused_is_never_sent_again_and_counts_as_sent(
     diffbot: Diffbot, sink: Sink
 ) -> None:
@@ -154,36 +144,13 @@ def test_a_repeating_job_is_notified_once_a_round_until_its_rounds_are_up(
     assert 3 == len(sink.arrivals())
 
 
-@pytest.mark.parametrize("status", [2, 3, 5, 10])
+@pytest.mark.parametrize("status", [2, 10])
 def test_limits_and_failures_are_notified_with_their_status(
     diffbot: Diffbot, sink: Sink, status: int
 ) -> None:
     diffbot.create("shop", seeds="https://s", notifyWebhook=sink.url)
     diffbot.complete("shop", status=status)
     assert status == orjson.loads(sink.arrivals(1)[0].body)["jobStatus"]["status"]
-
-
-def test_a_job_is_paused_resumed_restarted_and_deleted(
-    client: httpx2.Client, diffbot: Diffbot
-) -> None:
-    diffbot.create("shop", seeds="https://s")
-    statuses = [job(client, "shop", pause=pause)["jobStatus"]["status"] for pause in (1, 0)]
-    diffbot.complete("shop")
-    done = job(client, "shop")
-    restarted = job(client, "shop", restart=1)
-    assert ([6, 7], 9, 7) == (
-        statuses,
-        done["jobStatus"]["status"],
-        restarted["jobStatus"]["status"],
-    )
-    assert (10, 0, 0) == (
-        done["objectsFound"],
-        restarted["objectsFound"],
-        restarted["jobCompletionTimeUTC"],
-    )
-    answer = client.get("/v3/crawl?token=token&name=shop&delete=1")
-    assert {"response": "Successfully deleted job."} == answer.json()
-    assert {"jobs": []} == client.get("/v3/crawl?token=token").json()
 
 
 def test_the_next_round_can_be_forced(client: httpx2.Client, diffbot: Diffbot) -> None:
@@ -251,25 +218,8 @@ def test_the_data_of_a_job_is_read_and_downloaded_with_the_token_in_it(
     assert 11 == len(urls.splitlines())
 
 
-def test_what_the_list_shows_of_a_job_can_be_forged(
-    client: httpx2.Client, diffbot: Diffbot
-) -> None:
-    diffbot.create("shop", seeds="https://s")
-    diffbot.settings.forge_job = lambda job: job | {"roundsCompleted": "1"}
-    (job,) = client.get("/v3/crawl?token=token").json()["jobs"]
-    assert ("1", 0) == (job["roundsCompleted"], diffbot.job("shop")["roundsCompleted"])
-
-
 def test_a_rate_limit_can_be_set_and_is_429(client: httpx2.Client, diffbot: Diffbot) -> None:
     diffbot.settings.calls_per_minute = 2
     codes = [client.get("/v3/crawl?token=token").status_code for _ in range(3)]
     assert [200, 200, 429] == codes
     assert (3, 1) == (diffbot.ledger.maximum_per_minute("crawl"), diffbot.ledger.count(code=429))
-
-
-def test_faults_hit_this_provider_too(client: httpx2.Client, diffbot: Diffbot) -> None:
-    diffbot.fail("html", times=1)
-    assert client.get("/v3/crawl?token=token").text.startswith("<!DOCTYPE html>")
-    diffbot.fail("coded", times=1)
-    assert 500 == client.get("/v3/crawl?token=token").status_code
-    assert {"jobs": []} == client.get("/v3/crawl?token=token").json()

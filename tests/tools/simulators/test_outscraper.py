@@ -130,18 +130,6 @@ def test_failed_webhook_calls_are_listed_for_a_day_without_saying_which(
     assert [] == client.get("/webhook-calls").json()
 
 
-def test_a_hundred_failed_webhook_calls_are_listed_at_most(
-    client: httpx2.Client, outscraper: Outscraper, sink: Sink
-) -> None:
-    sink.status = 500
-    outscraper.settings.webhook = sink.url
-    for _ in range(101):
-        outscraper.finish(outscraper.submit())
-    outscraper.wait_idle()
-    assert 100 == len(client.get("/webhook-calls").json())
-    assert 101 == len(outscraper.calls())
-
-
 def test_requests_are_listed_by_kind_in_pages_for_a_day(
     client: httpx2.Client, outscraper: Outscraper, clock: Clock
 ) -> None:
@@ -259,22 +247,3 @@ def test_twenty_requests_a_second_are_answered_and_no_more(
 def test_what_is_not_understood_is_422(client: httpx2.Client, method: str, path: str) -> None:
     answer = client.request(method, path, content=b"{}" if method == "POST" else None)
     assert (422, True) == (answer.status_code, answer.json()["error"])
-
-
-def test_a_request_can_be_refused_every_time(client: httpx2.Client, outscraper: Outscraper) -> None:
-    refused, other = outscraper.submit("bars"), outscraper.submit("cafes")
-    outscraper.settings.refused = {refused}
-    answers = [client.get(f"/requests/{one}") for one in (refused, refused, other)]
-    assert [422, 422, 200] == [answer.status_code for answer in answers]
-    assert answers[0].json()["error"] is True
-
-
-def test_faults_hit_this_provider_too(client: httpx2.Client, outscraper: Outscraper) -> None:
-    outscraper.fail("cut", family="webhook-calls", times=1)
-    with pytest.raises(httpx2.TransportError):
-        client.get("/webhook-calls")
-    outscraper.fail("stopped")
-    with pytest.raises(httpx2.TransportError):
-        client.get("/webhook-calls")
-    outscraper.recover()
-    assert [] == client.get("/webhook-calls").json()

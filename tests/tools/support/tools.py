@@ -1,12 +1,14 @@
-"""Programs beyond Python that tests use, and what is said where one is missing.
+"""Programs and rights beyond Python that tests need.
 
-`make system-tools` installs Debian's, `make infra-tools` the linters of `infra/`.  A test whose
-program is missing is skipped and says why; in CI it fails instead, so that nothing goes unchecked.
+`make system-tools` installs Debian's programs, `make infra-tools` the linters of `infra/`.  A test
+that lacks one is skipped, and the summary of the run says why; in CI it fails instead, so that
+nothing goes unchecked.
 """
 
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -26,11 +28,13 @@ def needs_infra(program: str) -> str:
     return _found(program, _INFRA_PATH, "infra-tools")
 
 
+def cannot(reason: str) -> NoReturn:
+    """Skip the test, or fail it in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def _found(program: str, path: str, target: str) -> str:
     found = shutil.which(program, path=path)
-    if found is not None:
-        return found
-    missing = f"{program} is not installed; `make {target}` does it"
-    if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+    return found or cannot(f"{program} is not installed; `make {target}` installs it")
