@@ -199,6 +199,8 @@ async def test_groups_that_wait_behind_a_failure_are_not_lost(
         with pytest.raises(SpoolUnavailable):
             await first
         await second
+        # The disk has shown that it works.
+        assert into.problem() is None
         assert b"second" == bodies(tmp_path)[-1]
 
 
