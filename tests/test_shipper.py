@@ -30,7 +30,7 @@ POSTBACK = gzip.compress(b'{"status_code":20000,"tasks":[{"id":"t","status_code"
 
 
 class Faults(DirectoryStore):
-    """A directory that fails as it is told, before or after a put took effect."""
+    """A directory that can be made to fail, before or after a put took effect."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -200,13 +200,13 @@ def test_a_segment_that_lost_all_it_held_still_has_an_index(root: Path, store: F
     assert [] == lines(store, "index/")
 
 
-def test_each_segment_is_told_of(root: Path, store: Faults) -> None:
+def test_each_segment_is_reported(root: Path, store: Faults) -> None:
     for _ in range(3):
         segment_file(root, records(2), process=clock.new_id())
-    told: list[Shipped] = []
-    total = shipper(store).ship(root, shipped=lambda _, done: told.append(done))
-    assert [2, 2, 2] == [shipped.records for shipped in told]
-    assert total == told[0] + told[1] + told[2]
+    reported: list[Shipped] = []
+    total = shipper(store).ship(root, shipped=lambda _, done: reported.append(done))
+    assert [2, 2, 2] == [shipped.records for shipped in reported]
+    assert total == reported[0] + reported[1] + reported[2]
 
 
 def test_a_stop_is_heard_between_segments(root: Path, store: Faults) -> None:
@@ -266,7 +266,7 @@ def test_a_record_whose_head_makes_no_sense_stops_nothing(
     assert poison == store.get(kept.key)
 
 
-def test_a_body_that_an_adapter_stumbles_over_is_archived_all_the_same(
+def test_a_body_on_which_an_adapter_fails_is_archived_all_the_same(
     root: Path, store: Faults
 ) -> None:
     segment_file(root, records(2))

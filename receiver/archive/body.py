@@ -16,7 +16,7 @@ from receiver.errors import Damaged
 # Bodies up to this size are held whole once they are decoded.  Longer ones are decoded twice: to
 # judge them, then to write them, a step at a time.
 WHOLE_BYTES_MAX = 8 << 20
-# A megabyte of empty members would take half a second each time, and no sender makes so many.
+# No sender makes so many members; a megabyte of empty ones takes half a second to inflate.
 _MEMBERS_MAX = 10_000
 
 

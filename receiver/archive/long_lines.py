@@ -1,7 +1,7 @@
-"""Lines that are too long to be held: reading a line and its body in steps.
+"""Long lines: reading a line and its body in steps.
 
-A result of hundreds of megabytes is one line, alone in its member.  What is held of it is the
-compressed member and a step.
+A result of hundreds of megabytes is one line, alone in its member.  Only the compressed member and
+one step of the line are held in memory.
 """
 
 import base64

@@ -78,8 +78,8 @@ Lost = Callable[[Entry, Exception], None]
 def pieces(store: Store, entries: Iterable[Entry], *, lost: Lost) -> Iterator[bytes]:
     """Yield the lines of entries, each with its newline, long ones in pieces.
 
-    Entries of one object that follow each other share requests.  ``lost`` is told of each line
-    that the archive no longer holds; nothing of it is yielded.
+    Entries of one object that follow each other share requests.  ``lost`` is called for each
+    line that the archive no longer holds; nothing of it is yielded.
     """
     for long, group in itertools.groupby(entries, key=_is_long):
         if long:
@@ -120,7 +120,7 @@ def _short(store: Store, span: list[Entry], lost: Lost) -> Iterator[bytes]:
         if len(span) == 1:
             lost(span[0], exc)
             return
-        # What is beside the damage can still be read, one line at a time.
+        # The lines beside the damage can still be read, one at a time.
         for entry in span[done:]:
             yield from _short(store, [entry], lost)
 

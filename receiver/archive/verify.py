@@ -37,7 +37,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What was verified, and what was found."""
+    """The extent of what was verified, and the findings."""
 
     segments: int
     lines: int

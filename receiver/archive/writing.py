@@ -1,7 +1,6 @@
 """Writing: the records of one segment become lines, objects and an index.
 
-Objects are built in memory.  What is held is compressed, and about as large as the segment, plus
-one step of one body.
+Objects are built in memory, compressed: about as large as the segment, plus one step of one body.
 """
 
 import base64

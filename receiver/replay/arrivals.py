@@ -13,7 +13,7 @@ from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-# Entries read at a time; one segment may exceed it.
+# Entries held at a time, besides those of one more segment.
 _ENTRIES_AT_ONCE = 10_000
 _HOUR_US = 3_600_000_000
 

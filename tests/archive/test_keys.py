@@ -99,7 +99,7 @@ def test_partitions_are_hours_in_utc() -> None:
 
 
 def test_no_other_module_spells_out_the_layout() -> None:
-    """Also outside the archive: whoever needs a partition or a suffix asks for it."""
+    """Modules outside the archive, too, ask for a partition or a suffix."""
     package = Path(receiver.__file__).parent
     marks = ("date=", "hour=", ".jsonl.")
     found = {

@@ -1,6 +1,6 @@
 """The tables in `infra/queries/` have the columns and the partitions of the archive.
 
-What the statements read is tested in `tests/system/test_queries.py`.
+`tests/system/test_queries.py` runs the statements.
 """
 
 import re
@@ -26,7 +26,7 @@ TYPES = {
     "duckdb": {"number": "BIGINT", "pairs": "VARCHAR[][]", "time": "TIMESTAMP"},
     "spark": {"number": "BIGINT", "pairs": "ARRAY<ARRAY<STRING>>", "time": "TIMESTAMP"},
 }
-# What the reconciler writes besides what comes by an entrance.
+# The kind of what the reconciler fetches; the others come by an entrance.
 _RESULT = "result"
 
 

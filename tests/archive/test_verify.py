@@ -1,4 +1,4 @@
-"""Verifying finds every kind of harm, and nothing where there is none."""
+"""Verifying finds every kind of problem, and none in a sound archive."""
 
 import gzip
 import shutil
@@ -71,7 +71,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_whole_archive_has_nothing_amiss(archive: Archive, quick: bool) -> None:
+def test_a_sound_archive_has_no_findings(archive: Archive, quick: bool) -> None:
     size = sum(path.stat().st_size for path in archive.objects("callbacks"))
     assert Verified(segments=3, lines=300, bytes=size, findings=()) == archive.verify(quick=quick)
 
@@ -284,7 +284,7 @@ class StillShipping(DirectoryStore):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_is_shipped_meanwhile_is_not_amiss(archive: Archive, number: int) -> None:
+def test_what_is_shipped_meanwhile_is_no_problem(archive: Archive, number: int) -> None:
     store = StillShipping(archive.root, archive.index(number))
     done = verify(store, since=SINCE, until=UNTIL)
     assert (2, ()) == (done.segments, done.findings)
@@ -319,13 +319,16 @@ def test_a_long_line_is_checked_without_being_held(tmp_path: Path, compression: 
         assert {"damage"} == {finding.what for finding in done.findings}
 
 
-def test_progress_is_told(archive: Archive) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported(archive: Archive) -> None:
+    reported: list[tuple[int, int]] = []
     done = verify(
-        archive.store, since=SINCE, until=UNTIL, verified=lambda *progress: told.append(progress)
+        archive.store,
+        since=SINCE,
+        until=UNTIL,
+        verified=lambda *progress: reported.append(progress),
     )
-    assert [1, 2, 3] == [segments for segments, _ in told]
-    assert done.bytes == told[-1][1]
+    assert [1, 2, 3] == [segments for segments, _ in reported]
+    assert done.bytes == reported[-1][1]
 
 
 class Silent(DirectoryStore):
@@ -343,7 +346,7 @@ class Silent(DirectoryStore):
         return super().get(key, start=start, length=length)
 
 
-def test_whoever_gives_up_does_not_wait_for_a_silent_store(archive: Archive) -> None:
+def test_an_interrupt_does_not_wait_for_a_silent_store(archive: Archive) -> None:
     store = Silent(archive.root)
 
     def give_up(segments: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What the catalog is asked, once it is up to date."""
+"""The catalog's queries, once it is up to date."""
 
 import itertools
 from pathlib import Path

@@ -1,11 +1,13 @@
 """The file: lost, damaged, busy, in the way, killed, and used by several processes at once."""
 
 import contextlib
+import fcntl
 import gc
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,7 @@ def start_sync(
 ) -> "subprocess.Popen[str]":
     """Sync in a process of its own, in small steps, and print how much is found then.
 
-    After so many reads the store does not answer any more.
+    After ``reads`` reads the store stops answering.
     """
     return subprocess.Popen(
         [sys.executable, "-c", _SYNC, str(path), str(archive), str(batch), str(reads)],
@@ -246,7 +248,7 @@ def test_one_that_is_replaced_while_it_is_used_disturbs_no_search(
 
 
 def test_one_that_is_replaced_by_another_process_stays(path: Path, store: CountingStore) -> None:
-    """Whoever finds damage in what is no longer the catalog's leaves the new one alone."""
+    """A process that finds damage in a database no longer in use leaves the new one alone."""
     tasks = [f"task-{number}" for number in range(5000)]
     put_index(store, tasks)
     late, quick = Catalog(path, store), Catalog(path, store)
@@ -262,6 +264,26 @@ def test_one_that_is_replaced_by_another_process_stays(path: Path, store: Counti
     assert current == path.resolve()
     assert Synced(0, 0) == late.sync()
     assert set(tasks) == late.archived("dataforseo", tasks, kinds=["postback"])
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_opening_and_replacing_wait_for_their_turn(
+    path: Path, store: CountingStore, damaged: bool
+) -> None:
+    put_index(store, ["a"])
+    Catalog(path, store).sync()
+    before = path.resolve()
+    if damaged:
+        to_other_version(path)
+    with ThreadPoolExecutor(1) as pool, path.with_suffix(".lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        syncing = pool.submit(Catalog(path, store).sync)
+        with pytest.raises(TimeoutError):
+            syncing.result(0.3)
+        assert before == path.resolve()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert Synced(damaged, damaged) == syncing.result(60)
+    assert damaged == (before != path.resolve())
 
 
 @pytest.mark.integration

@@ -1,4 +1,4 @@
-"""The archive is read as it stands by DuckDB and by `zcat | jq`, whatever providers are in it."""
+"""DuckDB and `zcat | jq` read the archive as it is, whatever providers are in it."""
 
 import subprocess
 from collections import Counter
