@@ -34,7 +34,7 @@ def pytest_configure() -> None:
 
 
 # Fixtures that run a server on loopback.
-_SERVERS = {"s3", "fake_s3", "simulator", "simulated", "dataforseo", "diffbot", "outscraper"}
+_SERVERS = {"s3", "simulator", "simulated", "dataforseo", "diffbot", "outscraper"}
 _SERVERS |= {"sink", "server", "target"}
 
 

@@ -1,0 +1,325 @@
+"""What only S3 has: credentials, refusals, checksums, pages, options."""
+
+import base64
+import hashlib
+import http.server
+import socket
+import threading
+import urllib.parse
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from receiver.errors import Conflict, StoreError, StoreRefused
+from receiver.store import open_store
+from receiver.store.s3 import S3Store
+from tests.tools.support import s3 as support
+from tests.tools.support.s3 import Bucket
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> Bucket:
+    """Return an empty bucket; the environment leads to its endpoint."""
+    for name, value in bucket.environ.items():
+        monkeypatch.setenv(name, value)
+    return bucket
+
+
+def test_keys_stand_below_the_prefix_and_nothing_else_is_seen(aws: Bucket) -> None:
+    aws.put("elsewhere/a", b"")
+    aws.put("archive-of-another/a", b"")
+    store = open_store(f"s3://{aws.name}/archive/")
+    assert f"s3://{aws.name}/archive" == store.url
+    store.put("index/a", b"content")
+    assert b"content" == aws.get("archive/index/a")
+    assert ["index/a"] == [listed.key for listed in store.list("")]
+
+
+def test_puts_carry_a_checksum_that_the_store_verifies(aws: Bucket) -> None:
+    open_store(f"s3://{aws.name}").put("a", b"content")
+    head = aws.client.head_object(Bucket=aws.name, Key="a", ChecksumMode="ENABLED")
+    crc = base64.b64encode(zlib.crc32(b"content").to_bytes(4, "big")).decode()
+    assert crc == head["ChecksumCRC32"]
+
+
+def test_a_bucket_that_is_not_there_is_refused_with_a_mend(aws: Bucket) -> None:
+    store = open_store("s3://no-such-bucket-anywhere/prefix")
+    for attempt in (
+        lambda: store.put("a", b""),
+        lambda: store.get("a"),
+        lambda: list(store.list("")),
+        lambda: store.put_if("a", b"", etag=None),
+    ):
+        with pytest.raises(StoreRefused, match="NoSuchBucket; create the bucket"):
+            attempt()
+    (check,) = store.checks()
+    assert (False, True) == (check.good, check.refused)
+    assert "create the bucket, or correct RECEIVER_ARCHIVE" == check.hint
+    assert check.detail.endswith("NoSuchBucket")
+
+
+def test_without_credentials_it_is_refused_with_a_mend(
+    aws: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StoreRefused, match="no credentials; set AWS_ACCESS_KEY_ID"):
+        open_store(f"s3://{aws.name}").put("a", b"")
+    (check,) = open_store(f"s3://{aws.name}").checks()
+    assert check.hint.startswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    assert check.detail.endswith("no credentials")
+
+
+def test_an_endpoint_that_refuses_connections_may_come_back(
+    aws: Bucket, monkeypatch: pytest.MonkeyPatch, unused_port: int
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{unused_port}")
+    store = open_store(f"s3://{aws.name}", timeout_seconds=1)
+    with pytest.raises(StoreError) as caught:
+        store.put("a", b"")
+    assert not isinstance(caught.value, StoreRefused)
+    (check,) = store.checks()
+    assert (False, False) == (check.good, check.refused)
+    assert support.SECRET_ACCESS_KEY not in str(caught.value)
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """Return a port that is bound and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+class FakeS3(http.server.ThreadingHTTPServer):
+    """Answers as it is told, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _FakeHandler)
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.objects: dict[str, bytes] = {}
+        self.refusal: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda *_: None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _FakeHandler(http.server.BaseHTTPRequestHandler):
+    server: FakeS3
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if headers.get("expect") == "100-continue":
+            pass  # `handle_expect_100` has answered it
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        self.server.asked.append((self.command, headers, body))
+        refused = self.server.refusal(self.command, headers)
+        if refused:
+            status, code = refused
+            self._send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+        elif self.command == "PUT":
+            self.server.objects[self.path] = body
+            self._send(200, b"", etag=f'"{hashlib.sha256(body).hexdigest()}"')
+        elif self.command == "DELETE":
+            self._send(204, b"")
+        elif "list-type=2" in self.path:
+            self._send(200, self._listing())
+        else:
+            self._send(200, self.server.objects[self.path], etag='"etag"')
+
+    def _listing(self) -> bytes:
+        """Return the next three keys of `objects`, as S3 returns a thousand."""
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        start = int(query.get("continuation-token", ["0"])[0])
+        keys = [path.removeprefix("/bucket/") for path in sorted(self.server.objects)]
+        more = len(keys) > start + 3
+        contents = "".join(
+            f"<Contents><Key>{key}</Key><Size>1</Size></Contents>"
+            for key in keys[start : start + 3]
+        )
+        token = f"<NextContinuationToken>{start + 3}</NextContinuationToken>" * more
+        truncated = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        return f"<ListBucketResult>{truncated}{token}{contents}</ListBucketResult>".encode()
+
+    do_GET = do_PUT = do_DELETE = _answer
+
+    def _send(self, status: int, body: bytes, etag: str | None = None) -> None:
+        self.send_response(status)
+        if etag:
+            self.send_header("etag", etag)
+        if status != 204:
+            self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        return
+
+
+@pytest.fixture
+def fake_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
+    """Return a store that speaks as much of S3 as these tests need."""
+    with FakeS3() as server:
+        for name, value in support.environ(server.url).items():
+            monkeypatch.setenv(name, value)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def fake_store(**options: Any) -> S3Store:
+    return S3Store(bucket="bucket", prefix="prefix", timeout_seconds=10, **options)
+
+
+def test_a_listing_has_as_many_pages_as_it_needs(fake_s3: FakeS3) -> None:
+    store = fake_store()
+    keys = [f"many/{number}" for number in range(8)]
+    for key in keys:
+        store.put(key, b"x")
+    assert keys == [listed.key for listed in store.list("many/")]
+
+
+def test_encryption_storage_class_and_owner_are_asked_for(fake_s3: FakeS3) -> None:
+    store = open_store(
+        "s3://bucket/prefix",
+        kms_key_id="key-1",
+        storage_class="STANDARD_IA",
+        bucket_owner="123456789012",
+    )
+    store.put("a", b"content")
+    store.put_if("a", b"content", etag='"etag"')
+    store.get("a")
+    list(store.list(""))
+    store.delete("a")
+    assert ["PUT", "PUT", "GET", "GET", "DELETE"] == [method for method, _, _ in fake_s3.asked]
+    for method, headers, _ in fake_s3.asked:
+        assert "123456789012" == headers["x-amz-expected-bucket-owner"]
+        if method == "PUT":
+            assert "aws:kms" == headers["x-amz-server-side-encryption"]
+            assert "key-1" == headers["x-amz-server-side-encryption-aws-kms-key-id"]
+            assert "STANDARD_IA" == headers["x-amz-storage-class"]
+
+
+def test_nothing_is_asked_for_that_was_not_set(fake_s3: FakeS3) -> None:
+    fake_store().put("a", b"content")
+    ((_, headers, _),) = fake_s3.asked
+    assert not {
+        "x-amz-server-side-encryption",
+        "x-amz-storage-class",
+        "x-amz-expected-bucket-owner",
+    } & set(headers)
+
+
+def refuse_checksums(code: str) -> Callable[[str, dict[str, str]], tuple[int, str] | None]:
+    def refusal(method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+        known = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")
+        if method == "PUT" and any(name.startswith(known) for name in headers):
+            return 501 if code == "NotImplemented" else 400, code
+        return None
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    "code", ["NotImplemented", "InvalidArgument", "InvalidRequest", "XAmzContentSHA256Mismatch"]
+)
+def test_a_store_that_refuses_checksums_is_written_without(
+    fake_s3: FakeS3, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_s3.refusal = refuse_checksums(code)
+    store = fake_store()
+    store.put("a", b"content")
+    assert {"/bucket/prefix/a": b"content"} == fake_s3.objects
+    assert "store refused checksums; going on without" in caplog.messages
+    asked = len(fake_s3.asked)
+    store.put("b", b"content")
+    store.put_if("c", b"content", etag=None)
+    assert asked + 2 == len(fake_s3.asked)
+    assert "*" == fake_s3.asked[-1][1]["if-none-match"]
+    assert b"content" == store.get("b")
+
+
+def test_a_refusal_for_another_reason_is_not_repeated_for_ever(fake_s3: FakeS3) -> None:
+    fake_s3.refusal = lambda method, headers: (400, "InvalidArgument")
+    with pytest.raises(StoreError, match="InvalidArgument"):
+        fake_store().put("a", b"content")
+    assert len(fake_s3.asked) <= 4
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (403, "AccessDenied", "give this identity s3:PutObject"),
+        (403, "InvalidAccessKeyId", "correct AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "correct AWS_SECRET_ACCESS_KEY"),
+        (400, "ExpiredToken", "the session token has expired; renew"),
+        (400, "KMS.NotFoundException", "correct RECEIVER_S3_KMS_KEY_ID"),
+        (400, "InvalidStorageClass", "correct RECEIVER_S3_STORAGE_CLASS"),
+    ],
+)
+def test_what_somebody_must_mend_is_refused_with_the_mend(
+    fake_s3: FakeS3, status: int, code: str, hint: str
+) -> None:
+    fake_s3.refusal = lambda method, headers: (status, code)
+    with pytest.raises(StoreRefused, match=f"{code}; {hint}") as caught:
+        fake_store().put("a", b"content")
+    assert 3 == caught.value.exit_status
+    assert support.SECRET_ACCESS_KEY not in str(caught.value)
+    first = next(fake_store().checks())
+    assert (False, True) == (first.good, first.refused)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
+def test_what_may_pass_by_itself_is_no_refusal(fake_s3: FakeS3, status: int, code: str) -> None:
+    fake_s3.refusal = lambda method, headers: (status, code)
+    with pytest.raises(StoreError, match=code) as caught:
+        fake_store().put("a", b"content")
+    assert not isinstance(caught.value, StoreRefused)
+    assert 4 == caught.value.exit_status
+
+
+def test_a_missing_right_is_named_by_the_checks(fake_s3: FakeS3) -> None:
+    fake_s3.refusal = lambda method, headers: (403, "AccessDenied") if method == "GET" else None
+    *good, bad = fake_store().checks()
+    assert ["archive write"] == [check.name for check in good]
+    assert ("archive read", True) == (bad.name, bad.refused)
+    assert "the right needed is s3:GetObject" == bad.hint
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("AccessDenied", "the right needed is s3:DeleteObject"),
+        ("ExpiredToken", "the session token has expired"),
+        ("SlowDown", "see whether S3 can be reached"),
+    ],
+)
+def test_what_keeps_the_checks_from_deleting_is_told_with_its_mend(
+    fake_s3: FakeS3, code: str, hint: str
+) -> None:
+    fake_s3.refusal = lambda method, headers: (403, code) if method == "DELETE" else None
+    bad = list(fake_store().checks())[-1]
+    assert ("archive delete", False) == (bad.name, bad.good)
+    assert bad.hint.startswith(hint)
+
+
+def test_a_store_that_ignores_conditions_is_recognised(fake_s3: FakeS3) -> None:
+    found = {check.name: check for check in fake_store().checks()}
+    assert not found["conditional writes"].good
+    assert not found["conditional writes"].refused
+    assert "one instance alone may sweep" in found["conditional writes"].hint
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+def test_a_failed_condition_is_a_conflict(fake_s3: FakeS3, code: str) -> None:
+    fake_s3.refusal = lambda method, headers: (412, code)
+    with pytest.raises(Conflict):
+        fake_store().put_if("a", b"content", etag='"other"')
