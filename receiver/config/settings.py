@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     )
     ack: Literal["spool", "archive"] = Field(
         "spool",
-        description="what a 2xx waits for: the disk (`spool`), or also the archive (`archive`)",
+        description="what a 2xx waits for: the disk (`spool`) or the archive (`archive`)",
     )
     archive_ack_ms: int = Field(
         100,

@@ -1,6 +1,6 @@
 """The tables shown for query engines have the columns and the partitions of the archive.
 
-What the statements read is tried in `system/test_readme_queries.py`.
+What the statements read is tried in `system/test_queries.py`.
 """
 
 import re

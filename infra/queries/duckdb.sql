@@ -1,0 +1,33 @@
+-- The archive as views of DuckDB; infra/README.md explains them and their limits.
+--
+-- Replace data/archive/ by s3://my-bucket/callbacks/ for an archive on S3.  The columns are typed
+-- because guessed types depend on what a file happens to hold.
+
+CREATE VIEW callbacks AS FROM read_json('data/archive/callbacks/**/*.jsonl.*', hive_types={date: DATE, hour: INT},
+  maximum_object_size=1000000000, columns={
+    delivery_id: 'VARCHAR', provider: 'VARCHAR', kind: 'VARCHAR', origin: 'VARCHAR', task_id: 'VARCHAR', tag: 'VARCHAR',
+    key: 'VARCHAR', status: 'VARCHAR', received_at: 'TIMESTAMP', method: 'VARCHAR', target: 'VARCHAR', headers: 'VARCHAR[][]',
+    peer: 'VARCHAR', content_type: 'VARCHAR', body: 'VARCHAR', body_base64: 'VARCHAR', body_bytes: 'BIGINT',
+    wire_bytes: 'BIGINT', wire_sha256: 'VARCHAR', invalid: 'VARCHAR', instance: 'VARCHAR'});
+
+CREATE VIEW entries AS FROM read_json('data/archive/index/**/*.jsonl.gz', hive_types={date: DATE, hour: INT}, columns={
+    delivery_id: 'VARCHAR', provider: 'VARCHAR', kind: 'VARCHAR', origin: 'VARCHAR', task_id: 'VARCHAR', tag: 'VARCHAR',
+    key: 'VARCHAR', status: 'VARCHAR', received_at: 'TIMESTAMP', body_bytes: 'BIGINT', invalid: 'VARCHAR', segment: 'VARCHAR',
+    position: 'BIGINT', "of": 'BIGINT', object: 'VARCHAR', member_offset: 'BIGINT', member_bytes: 'BIGINT',
+    line_offset: 'BIGINT', line_bytes: 'BIGINT'});
+
+-- A delivery without a key stands for itself.
+CREATE VIEW newest AS FROM callbacks WHERE delivery_id IN (
+  SELECT delivery_id FROM entries
+  QUALIFY key IS NULL OR row_number() OVER (PARTITION BY provider, key ORDER BY received_at DESC, delivery_id DESC) = 1);
+
+-- Callbacks per day, provider and status.
+SELECT received_at::DATE AS day, provider, status, count(*) AS callbacks FROM entries GROUP BY ALL ORDER BY ALL;
+
+-- Values from the bodies of one day.  The condition on `date` limits the objects that are read;
+-- `invalid IS NULL` leaves out bodies that are not JSON.
+SELECT task_id, body->>'$.tasks[0].status_code' AS code, body->>'$.tasks[0].data.tag' AS tag
+FROM newest WHERE date = '2026-11-21' AND kind = 'postback' AND invalid IS NULL ORDER BY task_id LIMIT 3;
+
+-- Every line must be in the index.
+SELECT count(*) AS lines, count(entries.delivery_id) AS lines_in_index FROM callbacks LEFT JOIN entries USING (delivery_id);

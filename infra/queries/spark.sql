@@ -1,0 +1,34 @@
+-- The archive as views of Spark; infra/README.md explains them and their limits.
+--
+-- Replace data/archive by s3a://my-bucket/callbacks for an archive on S3.
+
+SET TIME ZONE 'UTC';
+
+CREATE TEMPORARY VIEW callbacks (
+    delivery_id STRING, provider STRING, kind STRING, origin STRING, task_id STRING, tag STRING, key STRING, status STRING,
+    received_at TIMESTAMP, method STRING, target STRING, headers ARRAY<ARRAY<STRING>>, peer STRING, content_type STRING,
+    body STRING, body_base64 STRING, body_bytes BIGINT, wire_bytes BIGINT, wire_sha256 STRING, invalid STRING,
+    instance STRING, date DATE, hour INT)
+  USING json OPTIONS (path 'data/archive/callbacks', mode 'FAILFAST', maxStringLen '1000000000');
+
+CREATE TEMPORARY VIEW entries (
+    delivery_id STRING, provider STRING, kind STRING, origin STRING, task_id STRING, tag STRING, key STRING, status STRING,
+    received_at TIMESTAMP, body_bytes BIGINT, invalid STRING, segment STRING, position BIGINT, of BIGINT, object STRING,
+    member_offset BIGINT, member_bytes BIGINT, line_offset BIGINT, line_bytes BIGINT, date DATE, hour INT)
+  USING json OPTIONS (path 'data/archive/index', mode 'FAILFAST');
+
+-- A delivery without a key stands for itself.
+CREATE TEMPORARY VIEW newest AS SELECT * FROM callbacks WHERE delivery_id IN (
+  SELECT delivery_id FROM entries
+  QUALIFY key IS NULL OR row_number() OVER (PARTITION BY provider, key ORDER BY received_at DESC, delivery_id DESC) = 1);
+
+-- Callbacks per day, provider and status.
+SELECT to_date(received_at) AS day, provider, status, count(*) AS callbacks FROM entries GROUP BY ALL ORDER BY ALL;
+
+-- Values from the bodies of one day.  The condition on `date` limits the objects that are read;
+-- `invalid IS NULL` leaves out bodies that are not JSON.
+SELECT task_id, get_json_object(body, '$.tasks[0].status_code') AS code, get_json_object(body, '$.tasks[0].data.tag') AS tag
+FROM newest WHERE date = '2026-11-21' AND kind = 'postback' AND invalid IS NULL ORDER BY task_id LIMIT 3;
+
+-- Every line must be in the index.
+SELECT count(*) AS lines, count(entries.delivery_id) AS lines_in_index FROM callbacks LEFT JOIN entries USING (delivery_id);
