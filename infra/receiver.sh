@@ -1,6 +1,6 @@
 #!/bin/sh
-# /usr/local/sbin/receiver: a command of the receiver with the settings of receiver.service and as
-# its user, so that files that it makes are the service's.  For root.
+# /usr/local/sbin/receiver: runs a command with the settings of receiver.service and as its user, so
+# that files it creates belong to the service.  Run it as root.
 set -eu
 while read -r line || [ -n "$line" ]; do
     case $line in [A-Z]*=*) export "$line" ;; esac

@@ -6,11 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import orjson
 import pytest
 
-from receiver.cli import cli
 from receiver.config import SECRETS, Settings, variable
 from receiver.providers import PROVIDERS
 from tests.infra.aws import HOST_NAME, Account, Stack
@@ -20,12 +18,12 @@ from tests.tools.support.tools import ROOT, needs, needs_infra
 
 INFRA = ROOT / "infra"
 README = (INFRA / "README.md").read_text()
-# What this machine does not have, or what would change it: noted instead of run.
+# Programs that this machine lacks or that would change it: noted instead of run.
 ELSEWHERE = ("docker", "make")
 
 
 def section(title: str) -> str:
-    """Return what stands below a heading of the second level."""
+    """Return the text below a heading of the second level."""
     return re.split(
         r"^## ", README.partition(f"\n## {title}\n")[2], maxsplit=1, flags=re.MULTILINE
     )[0]
@@ -37,11 +35,11 @@ def blocks(title: str) -> list[str]:
 
 
 def texts() -> dict[str, str]:
-    """Return every text file of `infra/`."""
+    """Return every text file of `infra/` but the pages, which `tests/test_readme.py` checks."""
     return {
         str(path.relative_to(INFRA)): path.read_text()
         for path in INFRA.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".md"
     }
 
 
@@ -52,51 +50,15 @@ def test_the_table_of_files_names_every_file() -> None:
     assert set() == there - named
 
 
-def test_every_test_that_is_named_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", README)
-    assert len(named) > 30
-    for path, name in named:
-        text = (ROOT / path).read_text()
-        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), f"{path}::{name}"
+def test_threats_name_their_tests() -> None:
+    assert len(re.findall(r"`tests/[\w/]+\.py::\w+`", section("Threats"))) > 30
 
 
-def test_every_setting_that_is_named_exists() -> None:
+@pytest.mark.parametrize("path", sorted(texts()))
+def test_every_setting_in_a_file_exists(path: str) -> None:
     known = {variable(name) for name in Settings.model_fields}
     known |= {f"{variable(name)}_FILE" for name in SECRETS}
-    for path, text in texts().items():
-        named = set(re.findall(r"\bRECEIVER_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text))
-        assert set() == named - known, path
-
-
-def commands(text: str) -> set[str]:
-    """Return the commands of the receiver that a text names."""
-    inline = re.findall(r"`[^`\n]*?(?<!-)\b(receiver [a-z][^`\n]*)`", text)
-    lines = re.findall(
-        r"(?:^|[ (])(?<!namespace )(receiver [a-z][^\n)\"|]*)",
-        "\n".join(re.findall(r"```(?:sh)?\n(.*?)```", text, re.DOTALL)),
-        re.MULTILINE,
-    )
-    return {command for command in [*inline, *lines] if "=" not in command.split()[1]}
-
-
-@pytest.mark.parametrize("name", ["README.md", "runbook.md"])
-def test_every_command_that_is_named_is_understood(name: str) -> None:
-    named = commands((INFRA / name).read_text())
-    assert len(named) > 3
-    for command in named:
-        _, *words = shlex.split(re.split(r"[|<>;]", command)[0])
-        understand(cli, words)
-
-
-def understand(command: click.Command, words: list[str]) -> None:
-    context = click.Context(command)
-    if isinstance(command, click.Group):
-        below = command.get_command(context, words[0])
-        assert below is not None, words
-        understand(below, words[1:])
-    elif "--help" not in words:
-        # Raises for an option that it does not have.
-        command.make_parser(context).parse_args(args=list(words))
+    assert set() == set(re.findall(r"\bRECEIVER_[A-Z][A-Z0-9_]*[A-Z0-9]\b", texts()[path])) - known
 
 
 @pytest.fixture
@@ -105,7 +67,7 @@ def shell(account: Account, tmp_path: Path) -> "Shell":
 
 
 class Shell:
-    """Runs blocks of commands one after the other, as a reader does."""
+    """Runs blocks of commands one after the other, as a reader would."""
 
     def __init__(self, account: Account, directory: Path) -> None:
         self._directory = directory
@@ -120,9 +82,9 @@ class Shell:
         (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
         note = f'echo "$(basename "$0") $*" >> {self.noted}'
         scripts = {name: f"cat > /dev/null; {note}" for name in ELSEWHERE}
-        # A certificate is validated by a human being, and tasks run in the real AWS alone.
+        # Certificates are validated by people, and tasks run only in the real AWS.
         real = shlex.quote(needs_infra("aws"))
-        # moto has no such association: what would be sent is checked, and not sent.
+        # moto does not know this association: the request is checked, and not sent.
         scripts["aws"] = f"""case "$1 $2" in
             "acm wait" | "ecs wait") {note} ;;
             "eks create-pod-identity-association")
@@ -138,7 +100,7 @@ class Shell:
         self._environ = spool | account.environ | {"PATH": f"{programs}:{spool['PATH']}"}
 
     def run(self, block: str, **more: str) -> str:
-        """Run a block, with what the blocks before it have set; return what it printed."""
+        """Run a block with the variables of the blocks before it; return its output."""
         script = f'set -aeuo pipefail\n. "$STATE"\n{block}\nexport -p > "$STATE"\n'
         done = subprocess.run(
             ["bash", "-c", script],
@@ -154,7 +116,7 @@ class Shell:
 
 
 @pytest.mark.system
-def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
+def test_following_it_leads_from_an_account_to_a_callback_in_the_archive(
     shell: Shell, account: Account, tmp_path: Path
 ) -> None:
     for program in ("jq", "curl"):
@@ -175,7 +137,7 @@ def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
     token = account.client("secretsmanager").get_secret_value(SecretId="receiver/tokens")[
         "SecretString"
     ]
-    # In the place of the task, behind the name: a receiver with the task's settings.
+    # In place of the task behind the host name: a receiver with the task's settings.
     with Receiver(tmp_path / "task", stack.environ | account.environ, token=token) as task:
         task.start()
         instead = f'curl() {{ command curl "${{@/https:\\/\\/{HOST_NAME}/$TASK}}"; }}\n'
@@ -186,7 +148,7 @@ def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
     secret = account.client("secretsmanager").get_secret_value(SecretId="receiver/tokens")
     new, old = secret["SecretString"].split(",")
     assert token == old != new
-    # No URL is shown before every task knows the new token, and then none with the old one.
+    # URLs are printed only once every task knows the new token, and then none has the old one.
     assert "aws ecs wait services-stable" in shell.noted.read_text()
     (waited, shown_urls) = (rotation.index(words) for words in ("ecs wait", "receiver urls\n"))
     assert rotation.index("update-service") < waited < shown_urls
@@ -196,7 +158,7 @@ def test_who_follows_it_gets_from_an_account_to_a_callback_in_the_archive(
 @pytest.mark.system
 def test_a_bucket_made_by_hand_is_as_the_files_say(shell: Shell, account: Account) -> None:
     block, machine, pods = blocks("A bucket by hand")
-    # moto lives in the region that knows no location.
+    # moto runs in us-east-1, which has no location constraint.
     shell.run(block.replace('"LocationConstraint=$AWS_REGION"', "LocationConstraint=eu-west-1"))
     shell.run(machine)
     assert '"association"' in shell.run(pods)
@@ -242,7 +204,9 @@ def test_the_image_that_is_built_is_the_one_that_runs() -> None:
 
 
 def test_every_path_that_is_named_exists() -> None:
-    named = set(re.findall(r"(?<![\w/])infra/[\w./-]*[\w/]", "\n".join(texts().values())))
+    named = set(
+        re.findall(r"(?<![\w/])infra/[\w./-]*[\w/]", "\n".join([*texts().values(), README]))
+    )
     assert len(named) > 8
     assert [] == sorted(path for path in named if not (ROOT / path).exists())
     named = set(re.findall(r"`(kubernetes/[\w./-]+)`", README))

@@ -1,4 +1,4 @@
-"""What was answered 2xx is in the archive, in the form that the design page gives it."""
+"""What was answered 2xx is in the archive, with the documented keys, columns and types."""
 
 import gzip
 import re

@@ -26,7 +26,7 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One line of design.md §11: what was wanted, and what it is."""
+    """A goal, what was measured, and whether it meets the goal."""
 
     name: str
     goal: str
