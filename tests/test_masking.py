@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from receiver.cli.masking import Mask, json_text, one_line, printable
 
 from receiver import config
-from receiver.cli.masking import Mask, json_text, one_line, printable
 
 PASSWORD = 'pass"word\\ü/1'
 SECRETS = {

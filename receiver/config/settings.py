@@ -6,7 +6,6 @@ that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error, and
 typo, or a template with a hole in it, loses data quietly.
 """
 
-import base64
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -253,27 +252,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments first, then the environment; `load` has seen to files."""
         return init_settings, env_settings
-
-    def known_secrets(self) -> list[str]:
-        """Return all secrets in force, for redaction."""
-        one = (
-            self.dataforseo_password,
-            self.dataforapps_password,
-            self.diffbot_token,
-            self.forward_url,
-            self.replay_secret,
-        )
-        secrets = (*self.tokens, *self.outscraper_api_keys, *filter(None, one))
-        accounts = (
-            (self.dataforseo_login, self.dataforseo_password),
-            (self.dataforapps_login, self.dataforapps_password),
-        )
-        return [secret.get_secret_value() for secret in secrets] + [
-            # As HTTP's Basic has them.
-            base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
-            for login, password in accounts
-            if login and password
-        ]
 
 
 SECRETS = frozenset(

@@ -64,8 +64,7 @@ class Unfinished:
         """Write a list of this sweep; it is in the bucket on return."""
         key = f"{self._prefix}{self._sweep}-{len(self._lists)}.json"
         self._lists[key] = list(wanted)
-        told = [replace(task, why=task.why and self._hide(task.why)) for task in wanted]
-        self._store.put(key, _content(told))
+        self._store.put(key, self._content(wanted))
 
     def keys(self) -> tuple[list[str], frozenset[str]]:
         """Return the keys of all lists, and those of what else lies there."""
@@ -99,14 +98,15 @@ class Unfinished:
             if not remaining:
                 self.remove(key)
             elif len(remaining) < len(tasks):
-                self._store.put(key, _content(remaining))
+                self._store.put(key, self._content(remaining))
+
+    def _content(self, tasks: Sequence[Wanted]) -> bytes:
+        """Return a list without secrets, also if an earlier sweep wrote some into it."""
+        hidden = [replace(task, why=task.why and self._hide(task.why)) for task in tasks]
+        return orjson.dumps({"tasks": [asdict(task) for task in hidden]})
 
 
 def is_too_old(key: str) -> bool:
     """Say whether no provider has the results of a list any more."""
     made_us = clock.id_time_us(key.rpartition("/")[2])
     return clock.now_us() - made_us > DAYS_BACK * 86_400_000_000
-
-
-def _content(tasks: Sequence[Wanted]) -> bytes:
-    return orjson.dumps({"tasks": [asdict(task) for task in tasks]})

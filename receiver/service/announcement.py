@@ -2,16 +2,15 @@
 
 import sys
 
-from receiver.config import Settings
-from receiver.service.parts import urls_of
+from receiver.instance import Receiver
 
 _EXAMPLE = '{"status_code":20000,"tasks":[{"id":"task-1","status_code":20000}]}'
 
 
-def announce(settings: Settings, *, base: str, admin_base: str, welcome: bool) -> None:
+def announce(receiver: Receiver, *, base: str, admin_base: str, welcome: bool) -> None:
     """Print to stdout; with ``welcome`` also the URLs to register, and a first callback."""
     if welcome:
-        _print(_welcome(settings, base))
+        _print(_welcome(receiver, base))
     _print(f"admin on {admin_base}")
     _print(f"listening on {base}")
 
@@ -21,8 +20,8 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _welcome(settings: Settings, base: str) -> str:
-    urls = urls_of(settings, base)
+def _welcome(receiver: Receiver, base: str) -> str:
+    urls = receiver.urls(base)
     postback = next(url["url"] for url in urls if url["kind"] == "postback")
     example = postback.replace("$id", "task-1").replace("$tag", "try")
     return "\n".join(

@@ -21,8 +21,8 @@ from receiver.door.app import Door
 from receiver.door.guard import Guard
 from receiver.door.intake import Intake
 from receiver.door.protocol import BoundedProtocol
+from receiver.instance import Receiver
 from receiver.providers import PROVIDERS
-from receiver.service.parts import spool_root, tokens_of
 from receiver.spool import ArchiveAck, Spool
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) 
 async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
     spool = Spool(
-        spool_root(settings),
+        Receiver(settings).spool_root,
         batch_bytes=int(settings.batch_bytes),
         batch_seconds=settings.batch_seconds,
         spool_bytes_max=int(settings.spool_bytes_max),
@@ -94,7 +94,7 @@ def make_door(settings: Settings, spool: Spool) -> Door:
         providers=PROVIDERS,
         spool=spool,
         guard=Guard(
-            tokens=[token.encode() for token in tokens_of(settings)],
+            tokens=[token.encode() for token in Receiver(settings).tokens],
             signature=settings.outscraper_signature,
             signature_keys=[
                 key.get_secret_value().encode() for key in settings.outscraper_api_keys

@@ -108,7 +108,9 @@ def test_a_secret_may_stand_in_a_file(
     monkeypatch.setenv(variable(field) + "_FILE", str(tmp_path / "secret"))
     if field.endswith("_password"):
         monkeypatch.setenv(variable(field).replace("PASSWORD", "LOGIN"), "login")
-    assert TOKEN == load().known_secrets()[0]
+    value = getattr(load(), field)
+    secret = value[0] if isinstance(value, tuple) else value
+    assert TOKEN == secret.get_secret_value()
 
 
 def test_a_file_may_hold_several_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -164,12 +166,6 @@ def test_secrets_are_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) 
     shown = f"{settings} {settings!r} {settings.model_dump_json()}"
     for secret in (TOKEN, "key-of-outscraper", "token-of-the-target", "hooks.example", "MfKQ9r8G"):
         assert secret not in shown
-    assert [
-        TOKEN,
-        "key-of-outscraper",
-        "https://hooks.example.net/token-of-the-target",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    ] == settings.known_secrets()
 
 
 def test_nothing_is_forwarded_or_signed_unless_it_is_asked_for() -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 import orjson
 
 from receiver import clock, config, log
+from receiver.instance import Receiver
 from receiver.providers.envelope import encode_head
-from receiver.service.parts import shipper_of, store_of
 from receiver.spool import Writer, segment
 from tests.tools.bench import callback
 from tests.tools.bench.process import Failed
@@ -98,8 +98,7 @@ def main() -> None:
     """Ship all there is and say what it took, without what it took to start."""
     log.configure(form="json", level="warning", stream=sys.stderr)
     settings = config.load()
-    store = store_of(settings)
-    shipper = shipper_of(settings, store)
+    shipper = Receiver(settings).shipper
     before = resource.getrusage(resource.RUSAGE_SELF)
     began_us = clock.now_us()
     shipped = shipper.ship(settings.spool)
