@@ -37,6 +37,8 @@ _SHORT_ESCAPES = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _ENTITIES = {chr(code): name for code, name in html.entities.codepoint2name.items()} | {"'": "apos"}
 # Names of query parameters whose values are secrets, whatever they look like.
 _SECRET_NAME = re.compile(r"key|token|secret|sig|pass|pwd|auth|cred|code", re.IGNORECASE)
+# Digits behind the letter of an escape.
+_DIGITS = {"x": 2, "u": 4, "U": 8}
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
 
 
@@ -108,7 +110,9 @@ def url_secrets(url: str) -> Iterator[str]:
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
         if _SECRET_NAME.search(name):
-            yield from (pair, value, unquote(value))
+            yield from (value, unquote(value))
+            if len(value) < _CHARACTERS_MIN:
+                yield pair  # which is found in more forms than a short value alone
         else:
             yield from _secret_like([value or name])
     yield from _secret_like(re.split(r"[/;]", _PLACEHOLDER.sub("/", parts.path)))
@@ -205,15 +209,18 @@ def _ways(character: str) -> list[str]:
     if character.isascii() and character.isalnum():
         return [character]
     code = ord(character)
-    encoded = character.encode("utf-8", "surrogatepass")
+    content = character.encode("utf-8", "surrogatepass")
     units = character.encode("utf-16-be", "surrogatepass")
     ways = [
-        "".join(f"%(?:25){{0,2}}{_hex(f'{byte:02x}')}" for byte in encoded),
+        "".join(f"%(?:25){{0,2}}{_hex(byte, 2)}" for byte in content),
         _entity(code, _ENTITIES.get(character)),
-        # From one to four backslashes: each level of nesting doubles them.
-        "".join(rf"\\\\{{0,3}}u{_hex(units[at : at + 2].hex())}" for at in range(0, len(units), 2)),
-        "".join(rf"\\\\{{0,3}}x{_hex(f'{byte:02x}')}" for byte in encoded),
+        # JSON, and `repr` of strings; of bytes.
+        "".join(_escape("u", int.from_bytes(units[at : at + 2])) for at in range(0, len(units), 2)),
+        _escape("U", code),
+        "".join(_escape("x", byte) for byte in content),
     ]
+    if code < 256:
+        ways.append(_escape("x", code))
     if character in _SHORT_ESCAPES:
         ways.append(rf"\\\\{{0,3}}{_SHORT_ESCAPES[character]}")
     if character in "\"'/":
@@ -232,12 +239,20 @@ def _backslashes(count: int) -> list[str]:
 def _entity(code: int, name: str | None) -> str:
     """Return a pattern of a character in HTML, also where the ampersand was escaped again."""
     named = f"|{name};" if name else ""
-    return f"&(?:amp;)?(?:#0*{code};|#[xX]0*{_hex(f'{code:x}')};{named})"
+    return f"&(?:amp;)?(?:#0*{code};|#[xX]0*{_hex(code)};{named})"
 
 
-def _hex(digits: str) -> str:
+def _escape(letter: str, number: int) -> str:
+    """Return a pattern of a number escaped with this letter, behind up to four backslashes.
+
+    Each level of nesting doubles them.
+    """
+    return rf"\\\\{{0,3}}{letter}{_hex(number, _DIGITS[letter])}"
+
+
+def _hex(number: int, width: int = 0) -> str:
     """Return a pattern of hexadecimal digits in either case."""
-    return re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", digits)
+    return re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{number:0{width}x}")
 
 
 def _base64(content: bytes, shift: int) -> list[list[str]]:

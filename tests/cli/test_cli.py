@@ -680,7 +680,7 @@ def test_spool_cat_passes_over_what_is_no_delivery(receiver: Command) -> None:
     segment_file(Path("data/spool"), [(b"no head", b""), (head_of("a"), b"")])
     outcome = receiver("spool", "cat")
     assert ["a"] == [row["delivery_id"] for row in outcome.rows]
-    assert "no delivery at 0" in outcome.err
+    assert "the record at 0 is not a delivery" in outcome.err
     assert 0 == outcome.status
 
 
