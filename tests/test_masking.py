@@ -101,7 +101,7 @@ FORMS: dict[str, Callable[[str], str]] = {
         "\x7fdelete\x85",
     ],
 )
-def test_every_form_of_a_secret_is_masked(secret: str, form: Callable[[str], str]) -> None:
+def test_every_secret_is_masked_in_every_writing(secret: str, form: Callable[[str], str]) -> None:
     masked = Masker([secret]).text(f"before {form(secret)} after")
     assert form(secret).strip("\"'") not in masked
     # What stands around it stays: quotes, and the login of Basic credentials.
