@@ -1,32 +1,26 @@
 """The settings: environment variables `RECEIVER_…`, read once, typed.
 
-A secret may stand in a file instead, named by the same variable with `_FILE` behind it.  Where
-there is a file `.env`, what it sets and the environment does not is added to the environment, so
-that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error, and so is an empty value: a
-typo, or a template with a hole in it, loses data quietly.
+A secret can be kept in a file instead, which the same variable with `_FILE` behind it names.  A
+file `.env` adds what the environment does not set, `AWS_…` included.  An unknown `RECEIVER_…` name
+is an error, and so is an empty value: a typo, or a template with a gap, would lose data silently.
 """
 
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import (
     ByteSize,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from receiver.config import environment
 from receiver.config.environment import PREFIX
 from receiver.config.types import (
-    EMPTY,
     Bytes,
     Families,
     List,
@@ -35,17 +29,15 @@ from receiver.config.types import (
     SecondsAboveZero,
     Tokens,
     Url,
-    expected,
     read_text,
 )
-from receiver.errors import SettingsError
 
-# For this one, empty has a meaning: no proxy is believed.
+# Empty, this one means that no proxy is trusted.
 _MAY_BE_EMPTY = "forwarded_allow_ips"
 
 
 class Settings(BaseSettings):
-    """What is in force; `description` is the line that the README prints."""
+    """The settings in force.  The documentation prints each `description`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -62,153 +54,180 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, le=256, description="server processes")
     admin_host: str = Field("127.0.0.1", description="address of `/metrics` and `/status`")
-    admin_port: int = Field(8001, ge=0, le=65535, description="their port; 0 takes a free one")
-    public_url: Url | None = Field(None, description="what the providers call, for `receiver urls`")
+    admin_port: int = Field(
+        8001, ge=0, le=65535, description="port of `/metrics` and `/status`; 0 takes a free one"
+    )
+    public_url: Url | None = Field(
+        None, description="base URL that the providers call, for `receiver urls`"
+    )
     instance: str = Field(
-        default_factory=socket.gethostname, description="name of this receiver in every line"
+        default_factory=socket.gethostname,
+        description="name of this receiver, in every archived line",
     )
     tokens: Tokens = Field(
         (), description="secrets in the URLs, comma-separated; all are valid at once"
     )
     ack: Literal["spool", "archive"] = Field(
-        "spool", description="what a 2xx waits for: the disk, or the archive too"
+        "spool",
+        description="what a 2xx waits for: the disk (`spool`), or the archive, too (`archive`)",
     )
     archive_ack_ms: int = Field(
-        100, ge=1, le=10_000, description="with `ACK=archive`: callbacks gather for so long"
+        100,
+        ge=1,
+        le=10_000,
+        description="with `ACK=archive`: how long callbacks are gathered into one segment",
     )
     archive_ack_seconds_max: SecondsAboveZero = Field(
-        8.0, description="with `ACK=archive`: longest wait for the archive; 503 above"
+        8.0, description="with `ACK=archive`: time limit for the archive; then 503"
     )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         validation_alias="FORWARDED_ALLOW_IPS",
-        description="proxies whose `X-Forwarded-For` is believed",
+        description="proxies whose `X-Forwarded-For` is trusted",
     )
     dataforseo_sources: Networks = Field(
         (), description="addresses or networks that DataForSEO calls from"
     )
     dataforseo_sources_mode: Literal["off", "log", "enforce"] = Field(
-        "off", description="what to do about other addresses"
+        "off", description="what to do about callers from other addresses"
     )
     outscraper_signature: Literal["required", "if-present", "off"] = Field(
-        "if-present", description="whether `X-Hub-Signature-256` is checked"
+        "if-present", description="whether to check `X-Hub-Signature-256`"
     )
     outscraper_api_keys: List[SecretStr] = Field(
         (), description="keys that sign Outscraper's webhooks, comma-separated"
     )
-    dataforseo_url: Url = Field("https://api.dataforseo.com", description="its API")
-    dataforseo_login: str | None = Field(None, description="login of its API; sweeps need it")
-    dataforseo_password: SecretStr | None = Field(None, description="API password")
+    dataforseo_url: Url = Field(
+        "https://api.dataforseo.com", description="base URL of DataForSEO's API"
+    )
+    dataforseo_login: str | None = Field(None, description="login of the API; sweeps need it")
+    dataforseo_password: SecretStr | None = Field(None, description="password of the API")
     dataforseo_families: Families = Field(
         ("serp", "merchant", "app_data", "business_data", "on_page"),
-        description="lists of `tasks_ready` that are swept; name only those in use",
+        description="lists of `tasks_ready` to sweep; name only those in use",
     )
     dataforseo_tags: str = Field(
-        "*", description="pattern of the tags that are ours; others are never collected"
+        "*", description="pattern of the tags to sweep; tasks with others are never collected"
     )
     dataforseo_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    dataforapps_url: Url = Field("https://api.dataforapps.com", description="its API")
-    dataforapps_login: str | None = Field(None, description="login of its API; sweeps need it")
-    dataforapps_password: SecretStr | None = Field(None, description="API password")
-    dataforapps_families: Families = Field(
-        ("app_data",), description="lists of `tasks_ready` that are swept"
+    dataforapps_url: Url = Field(
+        "https://api.dataforapps.com", description="base URL of DataForApps' API"
     )
-    dataforapps_tags: str = Field("*", description="pattern of the tags that are ours")
+    dataforapps_login: str | None = Field(None, description="login of the API; sweeps need it")
+    dataforapps_password: SecretStr | None = Field(None, description="password of the API")
+    dataforapps_families: Families = Field(
+        ("app_data",), description="lists of `tasks_ready` to sweep"
+    )
+    dataforapps_tags: str = Field("*", description="pattern of the tags to sweep")
     dataforapps_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    diffbot_url: Url = Field("https://api.diffbot.com", description="its API")
-    diffbot_token: SecretStr | None = Field(None, description="token of its API; sweeps need it")
+    diffbot_url: Url = Field("https://api.diffbot.com", description="base URL of Diffbot's API")
+    diffbot_token: SecretStr | None = Field(None, description="token of the API; sweeps need it")
     diffbot_sweep_seconds: Seconds = Field(900.0, description="time between sweeps")
     outscraper_url: Url = Field(
-        "https://api.outscraper.cloud", description="its API; sweeps use the first of the API keys"
+        "https://api.outscraper.cloud",
+        description="base URL of Outscraper's API; sweeps use the first of the API keys",
     )
     outscraper_sweep_seconds: Seconds = Field(
         900.0, description="time between sweeps; results are kept for four hours"
     )
     sweep_grace_seconds: Seconds = Field(
-        600.0, description="a task younger than this is not missing yet"
+        600.0, description="age from which a finished task counts as missing"
     )
-    sweep_tasks_max: int = Field(100_000, ge=1, description="tasks that one sweep fetches")
+    sweep_tasks_max: int = Field(100_000, ge=1, description="maximum number of tasks per sweep")
     lease_seconds: Annotated[float, Field(ge=5)] = Field(
-        60.0, description="time to live of a lease: sweeps, forwarding"
+        60.0, description="time to live of the leases of sweeps and forwarding"
     )
     api_timeout_seconds: SecondsAboveZero = Field(
-        60.0, description="longest wait for bytes of a provider's API"
+        60.0, description="time limit for each read from a provider's API"
     )
     result_bytes_max: Bytes = Field(
-        ByteSize(256 << 20), le=2 << 30, description="largest answer of a provider's API"
+        ByteSize(256 << 20), le=2 << 30, description="maximum size of an answer of a provider's API"
     )
-    catalog: Path = Field(Path("data/catalog"), description="directory of the index's cache")
+    catalog: Path = Field(
+        Path("data/catalog"), description="directory of the catalog, a cache of the archive's index"
+    )
     forward_url: SecretStr | None = Field(
-        None, description="where `serve` forwards to; may hold `{provider}`, `{kind}`, `{path}`"
+        None, description="URL that `serve` forwards to; may hold `{provider}`, `{kind}`, `{path}`"
     )
     forward_concurrency: int = Field(
-        16, ge=1, le=1024, description="callbacks being forwarded at once"
+        16, ge=1, le=1024, description="number of callbacks forwarded concurrently"
     )
     forward_late_days: int = Field(
-        7, ge=1, le=366, description="what reaches the archive later than this is not forwarded"
+        7,
+        ge=1,
+        le=366,
+        description="callbacks that reach the archive later than this are not forwarded",
     )
-    forward_gzip: bool = Field(False, description="forward as gzip what came as gzip")
+    forward_gzip: bool = Field(False, description="compress again what came as gzip")
     replay_secret: SecretStr | None = Field(
         None, description="`whsec_…` secret that signs replays and forwards (Standard Webhooks)"
     )
     target_timeout_seconds: SecondsAboveZero = Field(
-        30.0, description="longest wait for the answer to a replayed or forwarded callback"
+        30.0, description="time limit for the answer to a replayed or forwarded callback"
     )
     jobs: Path = Field(Path("data/jobs"), description="directory of the jobs of `replay`")
-    # A record counts its body in 32 bits, and a body is held in memory.
+    # A record stores the length of its body in 32 bits, and a body is held in memory.
     body_bytes_max: Bytes = Field(
-        ByteSize(64 << 20), le=2 << 30, description="largest body taken; 413 above"
+        ByteSize(64 << 20), le=2 << 30, description="maximum size of a body; larger ones get 413"
     )
-    body_seconds_max: Seconds = Field(60.0, description="longest time for one body; 503 above")
+    body_seconds_max: Seconds = Field(60.0, description="time limit for a body; then 503")
     head_bytes_max: Bytes = Field(
-        ByteSize(128 << 10), description="largest request line and headers together; 431 above"
+        ByteSize(128 << 10),
+        description="maximum size of request line and headers; larger ones get 431",
     )
     head_seconds_max: SecondsAboveZero = Field(
-        30.0, description="longest time for them; the connection is closed above"
+        30.0, description="time limit for the request head; then the connection is closed"
     )
     inflight_bytes_max: Bytes = Field(
-        ByteSize(256 << 20), description="bodies in memory at once, for each server process"
+        ByteSize(256 << 20),
+        description="maximum size of all bodies in the memory of a server process",
     )
     inflated_bytes_max: Bytes = Field(
-        ByteSize(512 << 20), description="largest body after gunzip; kept as it came above"
+        ByteSize(512 << 20),
+        description="maximum size of a decoded body; larger ones are kept compressed",
     )
-    batch_bytes: Bytes = Field(ByteSize(16 << 20), description="a segment is sealed at this size")
+    batch_bytes: Bytes = Field(ByteSize(16 << 20), description="size at which a segment is sealed")
     batch_seconds: SecondsAboveZero = Field(
-        10.0, description="and at this age, also when nothing comes"
+        10.0, description="age at which a segment is sealed, even when nothing arrives"
     )
     spool_bytes_max: Bytes = Field(
-        ByteSize(10 << 30), description="the spool takes no more than this; 503 above"
+        ByteSize(10 << 30), description="maximum size of the spool; then 503"
     )
     disk_reserve_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
-        ByteSize(512 << 20), description="free disk that the spool leaves alone; 503 below"
+        ByteSize(512 << 20),
+        description="free disk space that the spool does not use; below it, 503",
     )
-    compression: Literal["gzip", "zstd"] = Field("gzip", description="of callbacks objects")
-    ship_concurrency: int = Field(4, ge=1, le=64, description="segments shipped at once")
+    compression: Literal["gzip", "zstd"] = Field(
+        "gzip", description="compression of the callbacks objects"
+    )
+    ship_concurrency: int = Field(
+        4, ge=1, le=64, description="number of segments shipped concurrently"
+    )
     retry_seconds_max: SecondsAboveZero = Field(
-        60.0, description="longest pause before a failed pass is tried again"
+        60.0, description="maximum pause before a failed pass is tried again"
     )
-    s3_timeout_seconds: SecondsAboveZero = Field(
-        30.0, description="longest wait for an answer of S3"
-    )
+    s3_timeout_seconds: SecondsAboveZero = Field(30.0, description="time limit for an answer of S3")
     s3_kms_key_id: str | None = Field(None, description="encrypt objects with this KMS key")
     s3_storage_class: str | None = Field(None, description="storage class of objects")
     s3_bucket_owner: str | None = Field(
         None, description="account id that must own the bucket, else requests fail"
     )
     keep_alive_seconds: int = Field(
-        75, ge=1, description="idle connections stay open; longer than the load balancer's"
+        75,
+        ge=1,
+        description="time that idle connections stay open; longer than the load balancer's limit",
     )
     drain_seconds: Seconds = Field(
-        10.0, description="after SIGTERM: time to be taken out of the load balancer"
+        10.0, description="after SIGTERM: time for the load balancer to take this instance out"
     )
     shutdown_seconds: Seconds = Field(
-        15.0, description="then: time for requests in flight, and for shipping"
+        15.0, description="after that: time for requests in flight, and for shipping"
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`auto` is text on a terminal, JSON lines elsewhere"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level logged"
+        "info", description="lowest level that is logged"
     )
 
     @field_validator("*", mode="before")
@@ -224,7 +243,7 @@ class Settings(BaseSettings):
         if self.inflight_bytes_max < self.body_bytes_max:
             raise ValueError(
                 "RECEIVER_INFLIGHT_BYTES_MAX must be at least RECEIVER_BODY_BYTES_MAX, "
-                "or the largest body could never be taken"
+                "or the largest body could never be accepted"
             )
         if self.outscraper_signature == "required" and not self.outscraper_api_keys:
             raise ValueError(
@@ -250,7 +269,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments first, then the environment; `load` has seen to files."""
+        """Read arguments first, then the environment; `load` has read the files."""
         return init_settings, env_settings
 
 
@@ -271,68 +290,3 @@ def variable(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else PREFIX + field.upper()
-
-
-def load(**given: Any) -> Settings:
-    """Return the settings of this process's environment; ``given`` goes before it.
-
-    Raises `SettingsError`, which names the variable and never its value.
-    """
-    environment.add_file()
-    refuse_unknown()
-    return _read(given)
-
-
-def load_known() -> Settings:
-    """Return the settings of this process's environment, whatever else it sets."""
-    environment.add_file()
-    return _read({})
-
-
-def refuse_unknown() -> None:
-    """Raise `SettingsError` where the environment sets what is no setting."""
-    environment.refuse_unknown(map(variable, Settings.model_fields), map(variable, SECRETS))
-
-
-def dump(settings: Settings) -> bytes:
-    """Return settings as one line for another process of this instance, secrets included."""
-    return orjson.dumps({name: _plain(getattr(settings, name)) for name in Settings.model_fields})
-
-
-def restore(line: bytes) -> Settings:
-    """Return the settings that `dump` wrote."""
-    return Settings(**orjson.loads(line))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, int | float | str) else str(value)
-
-
-def _read(given: Mapping[str, Any]) -> Settings:
-    contents = environment.read_files({name: variable(name) for name in SECRETS})
-    before = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Settings(**contents | before)
-    except ValidationError as exc:
-        # One line for each: pydantic has one for each sort of value that it tried.
-        lines = dict.fromkeys(_explain(dict(error)) for error in exc.errors())
-        raise SettingsError("; ".join(lines)) from None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    field = str(error["loc"][0])
-    if field not in Settings.model_fields:
-        return f"{field}: {message}"
-    if error["type"] == EMPTY:
-        return f"{variable(field)} {message}"
-    if error["type"] != "value_error":
-        wanted = expected(Settings.model_fields[field])
-        message = f"must be {wanted}" if wanted else message
-    return f"{variable(field)}: {message}"

@@ -145,7 +145,7 @@ def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_a_secret_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     why = refused(monkeypatch, RECEIVER_TOKENS_FILE=sys.executable)
-    assert f"RECEIVER_TOKENS_FILE: {sys.executable} is no text (UTF-8)" == why
+    assert f"RECEIVER_TOKENS_FILE: {sys.executable} is not text (UTF-8)" == why
 
 
 def test_a_secret_file_that_is_empty_is_named(
@@ -246,7 +246,7 @@ def test_a_file_env_that_is_no_text_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / ".env").write_bytes(content)
-    assert ".env is no text (UTF-8)" == refused(monkeypatch)
+    assert ".env is not text (UTF-8)" == refused(monkeypatch)
 
 
 def test_a_byte_order_mark_is_no_part_of_what_a_file_says(
@@ -311,7 +311,7 @@ def test_no_proxy_is_believed_where_none_is_named(monkeypatch: pytest.MonkeyPatc
         (
             "RECEIVER_DATAFORSEO_SOURCES",
             "1.0.0.0/8, 1.2.3.4/8",
-            "entry 2 is no address or network; a network has zeros behind its prefix (1.0.0.0/8)",
+            "entry 2 is not an address or network; a network has only zeros after its prefix (1.0.0.0/8)",
         ),
         (
             "RECEIVER_DATAFORSEO_FAMILIES",
