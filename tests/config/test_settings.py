@@ -311,7 +311,8 @@ def test_no_proxy_is_believed_where_none_is_named(monkeypatch: pytest.MonkeyPatc
         (
             "RECEIVER_DATAFORSEO_SOURCES",
             "1.0.0.0/8, 1.2.3.4/8",
-            "entry 2 is not an address or network; a network has only zeros after its prefix (1.0.0.0/8)",
+            "entry 2 is not an address or network; "
+            "a network has only zeros after its prefix (1.0.0.0/8)",
         ),
         (
             "RECEIVER_DATAFORSEO_FAMILIES",

@@ -129,7 +129,7 @@ def test_a_second_signal_ends_the_last_pass(
     tmp_path: Path, spools: Spools, far: Place, relay: Relay
 ) -> None:
     relay.behave("hang")
-    with Receiver(tmp_path, far.settings | {"RECEIVER_S3_TIMEOUT_SECONDS": "600"}) as it:
+    with Receiver(tmp_path, {**far.settings, "RECEIVER_S3_TIMEOUT_SECONDS": "600"}) as it:
         spools.add(0, it)
         life = watch(it)
         life.signal(signal.SIGTERM)
