@@ -1,12 +1,9 @@
 """Secrets are taken out of text in every form in which they are written down, and little else."""
 
 import base64
-import html
-import json  # noqa: TID251
 import re
 import time
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
@@ -14,78 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.masking import Masker, url_secrets, userinfo
+from tests.tools.support.secrets import FORMS
 
 # With something of everything that is escaped somewhere.
 SECRET = "pa ss\"w'o\\r/d+=&<ü€🧰%2F"
-
-
-def _in_json(text: str) -> str:
-    return orjson.dumps(text).decode()
-
-
-def _in_ascii_json(text: str) -> str:
-    return json.dumps(text)
-
-
-def _in_php(text: str) -> str:
-    return _in_ascii_json(text).replace("/", "\\/")
-
-
-def _in_go(text: str) -> str:
-    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", _in_json(text))
-
-
-def _in_html(text: str) -> str:
-    return re.sub("[^ -~]", lambda found: f"&#{ord(found[0])};", html.escape(text))
-
-
-def _in_hexadecimal_html(text: str) -> str:
-    return re.sub("[^A-Za-z0-9]", lambda found: f"&#x{ord(found[0]):X};", text)
-
-
-def _lower(quoted: str) -> str:
-    return re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
-
-
-FORMS: dict[str, Callable[[str], str]] = {
-    "plain": str,
-    "JSON": _in_json,
-    "JSON, twice": lambda text: _in_json(_in_json(text)),
-    "ASCII JSON": _in_ascii_json,
-    "ASCII JSON, twice": lambda text: _in_ascii_json(_in_ascii_json(text)),
-    "JSON as PHP writes it": _in_php,
-    "JSON as PHP writes it, in JSON": lambda text: _in_json(_in_php(text)),
-    "JSON as Go writes it": _in_go,
-    "URL": lambda text: quote(text, safe=""),
-    "URL with slashes": lambda text: quote(text, safe="/"),
-    "URL as browsers write it": lambda text: quote(text, safe="!'()*"),
-    "URL in lower case": lambda text: _lower(quote(text, safe="")),
-    "form": quote_plus,
-    "URL, twice": lambda text: quote(quote(text, safe=""), safe=""),
-    "URL in JSON": lambda text: _in_json(quote(text, safe="/")),
-    "HTML": html.escape,
-    "HTML, numbers": _in_html,
-    "HTML, hexadecimal": _in_hexadecimal_html,
-    "HTML, twice": lambda text: html.escape(html.escape(text)),
-    "HTML in JSON": lambda text: _in_json(html.escape(text)),
-    "repr": repr,
-    "repr in double quotes": lambda text: repr(f"'{text}")[2:],
-    "repr in JSON": lambda text: _in_json(repr(text)),
-    "repr of bytes": lambda text: repr(text.encode()),
-    "repr of bytes in JSON": lambda text: _in_json(repr(text.encode())),
-    "Base64": lambda text: base64.b64encode(text.encode()).decode(),
-    "URL-safe Base64": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
-    "Base64 without padding": lambda text: base64.b64encode(text.encode()).decode().rstrip("="),
-    "Base64 in a URL": lambda text: quote(base64.b64encode(text.encode()).decode(), safe=""),
-    "Base64 in PHP's JSON": lambda text: _in_php(base64.b64encode(text.encode()).decode()),
-    "Basic credentials": lambda text: base64.b64encode(f"login:{text}".encode()).decode(),
-    "Basic credentials of another": lambda text: base64.b64encode(f"me:{text}".encode()).decode(),
-    "hexadecimal": lambda text: text.encode().hex(),
-    "hexadecimal in upper case": lambda text: text.encode().hex().upper(),
+WRITTEN = {
+    **FORMS,
+    "Basic credentials": lambda text: FORMS["Base64"](f"login:{text}"),
+    "Basic credentials of another": lambda text: FORMS["Base64"](f"me:{text}"),
 }
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("form", WRITTEN.values(), ids=WRITTEN.keys())
 @pytest.mark.parametrize(
     "secret",
     [
@@ -103,9 +40,9 @@ FORMS: dict[str, Callable[[str], str]] = {
 )
 def test_every_secret_is_masked_in_every_writing(secret: str, form: Callable[[str], str]) -> None:
     masked = Masker([secret]).text(f"before {form(secret)} after")
-    assert form(secret).strip("\"'") not in masked
-    # What stands around it stays: quotes, and the login of Basic credentials.
-    assert re.fullmatch(r"before [b\\\"'\w]{0,8}\*{3}[\\\"'=]{0,6} after", masked), masked
+    assert form(secret) not in masked
+    # What stands around it stays, such as the login of Basic credentials.
+    assert re.fullmatch(r"before '?\w{0,8}\*{3} after", masked), masked
 
 
 _TEXTS = st.text(
@@ -115,12 +52,12 @@ _TEXTS = st.text(
 )
 
 
-@given(secret=_TEXTS, name=st.sampled_from(sorted(FORMS)))
+@given(secret=_TEXTS, name=st.sampled_from(sorted(WRITTEN)))
 @example(secret='0\\\\\\n\\"', name="JSON, twice")
 def test_any_secret_is_masked_in_any_form(secret: str, name: str) -> None:
-    form = FORMS[name]
+    form = WRITTEN[name]
     masked = Masker([secret]).text(f"({form(secret)})")
-    assert form(secret).strip("\"'") not in masked
+    assert form(secret) not in masked
     assert "***" in masked
 
 

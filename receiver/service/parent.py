@@ -222,7 +222,7 @@ class Parent:
         await self._shipping.finish(shipping, until=until)
 
     def _status(self) -> dict[str, Any]:
-        return {
+        status: dict[str, Any] = {
             "instance": self._settings.instance,
             "version": __version__,
             "archive": self._store.url,
@@ -233,6 +233,9 @@ class Parent:
             "last_sweeps": self._sweeper.last,
             "forward": self._forwarding and self._forwarding.status(),
         }
+        # Alarms of sweeps repeat what providers said.
+        masked: dict[str, Any] = self._receiver.masker.value(status)
+        return masked
 
 
 def serve(receiver: Receiver) -> NoReturn:
