@@ -1,4 +1,4 @@
-"""What every command begins with: the receiver that its settings describe, and where logs go."""
+"""The beginning of every command: reads the settings, and sets up logging and masking."""
 
 import sys
 from typing import Any
@@ -28,9 +28,9 @@ def load(*, level: str | None = "warning", **given: Any) -> Receiver:
 
 
 def load_service(settings: config.Settings) -> Receiver:
-    """Return the receiver for a command that runs until it is stopped.
+    """Return the receiver of a command that runs until it is stopped.
 
-    Logs go to stdout; the process goes on if nobody reads them.
+    Logs go to stdout, and do not stop the process if they are not read.
     """
     receiver = masked(settings)
     sys.stdout = log.lasting(sys.stdout)

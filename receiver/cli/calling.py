@@ -1,4 +1,4 @@
-"""What the commands for the providers' operations share: calls, ids, and printing of answers."""
+"""Calls, lists of ids, and printed answers, for the commands that operate a provider."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What the commands that look for callbacks share: filters, the catalog, and the spool."""
+"""Filters, catalog and spool, for the commands that look for callbacks."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -24,7 +24,7 @@ _NAMED_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user asked for; ``given`` are the options that select."""
+    """A request of the user; ``given`` are the options that select callbacks."""
 
     url: str
     ids: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What `replay` and `forward` share: options, and the bar of a replay."""
+"""Options shared by `replay` and `forward`, and the progress bar of a replay."""
 
 import time
 from collections.abc import Callable

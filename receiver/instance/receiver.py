@@ -163,7 +163,7 @@ class Receiver:
         return [name for name in PROVIDERS if apis.credentials(self.settings, name) is not None]
 
     def caller(self, provider: str, *, watched: bool = True) -> "Caller":
-        """Return a caller of a provider's API, which is more patient if nobody watches."""
+        """Return a caller of a provider's API, which retries longer if nobody is watching."""
         from receiver.reconciler.caller import ATTEMPTS_MAX, Caller
 
         credentials = apis.credentials(self.settings, provider)

@@ -1,12 +1,13 @@
 """Which strings are secrets: those of the settings, and those that libraries read."""
 
+import base64
 from collections.abc import Iterator, Mapping
 
 from receiver.config import Settings
 from receiver.errors import SettingsError
 from receiver.masking import url_secrets, userinfo
 
-# AWS_ACCESS_KEY_ID is no secret, but it is sent in a header, too.
+# AWS_ACCESS_KEY_ID is not secret, but it is sent in a header, too.
 _AWS_SECRETS = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -32,8 +33,10 @@ def secrets_in(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         (settings.dataforapps_login, settings.dataforapps_password),
     ):
         if password is not None:
-            # The pair, too: Basic credentials are its Base64, also of a short password.
-            yield from (password.get_secret_value(), f"{login}:{password.get_secret_value()}")
+            pair = f"{login}:{password.get_secret_value()}"
+            # Basic credentials are sent as Base64, which can be written in other ways again.
+            basic = base64.b64encode(pair.encode()).decode()
+            yield from (password.get_secret_value(), pair, basic)
     if settings.replay_secret is not None:
         signing = settings.replay_secret.get_secret_value()
         yield from (signing, signing.removeprefix("whsec_"))
