@@ -15,7 +15,7 @@ from tests.tools.support.secrets import FORMS
 
 # With something of everything that is escaped somewhere.
 SECRET = "pa ss\"w'o\\r/d+=&<ü€🧰%2F"
-WRITTEN = {
+WRITTEN: dict[str, Callable[[str], str]] = {
     **FORMS,
     "Basic credentials": lambda text: FORMS["Base64"](f"login:{text}"),
     "Basic credentials of another": lambda text: FORMS["Base64"](f"me:{text}"),

@@ -13,8 +13,8 @@ from receiver.cli.base import masked
 from receiver.cli.output import output_option, print_rows
 from receiver.config import Settings
 from receiver.errors import ProviderError, ProviderRefused, ReceiverError, SettingsError
-from receiver.instance import Receiver, is_loopback
-from receiver.providers import PROVIDERS, dataforseo_api, diffbot_api, outscraper_api
+from receiver.instance import APIS, Receiver, is_loopback
+from receiver.providers import dataforseo_api
 from receiver.store import Check
 
 # A shorter token can be guessed by trying.
@@ -42,7 +42,7 @@ def check(output: str) -> int:
     print_rows(rows, output=output, columns=("check", "result", "detail", "hint"))
     if any(each.refused for each in checks):
         return 3
-    outside = ("archive", *(f"{provider} API" for provider in PROVIDERS))
+    outside = ("archive", *(f"{provider} API" for provider in APIS))
     unreachable = any(each.name.startswith(outside) and not each.good for each in checks)
     return 4 if unreachable else int(not all(each.good for each in checks))
 
@@ -171,14 +171,9 @@ def _check_apis(receiver: Receiver) -> Iterator[Check]:
 
 
 async def _call(receiver: Receiver, provider: str) -> None:
-    """Make the call that costs the provider least."""
+    """Make the cheapest call that needs the credentials."""
     async with receiver.caller(provider) as caller:
-        if provider == "diffbot":
-            await caller.hold(diffbot_api.jobs())
-        elif provider == "outscraper":
-            await caller.hold(outscraper_api.webhook_calls())
-        else:
-            await caller.hold(dataforseo_api.user_data())
+        await caller.hold(APIS[provider].probe())
 
 
 def _result(check: Check) -> str:

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 import orjson
-from rich.cells import cell_len
 
 from receiver.errors import ReceiverError
 from receiver.log import UNPRINTABLE
@@ -101,21 +100,23 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, output: str, columns: Seque
         for row in rows:
             print_json(row)
         return
+    # Imported here, for a server process prints no table.
+    from rich.cells import cell_len
+
     header = [name.replace("_", " ") for name in columns]
     table = [[_cell(row[column]) for column in columns] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(header, *table, strict=True)]
-    click.secho(_line(header, widths), bold=True)
-    for cells in table:
-        click.echo(_line(cells, widths))
+    # Padded by cells of the terminal: some characters take two.
+    lines = [
+        _BETWEEN.join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
+        ).rstrip()
+        for cells in (header, *table)
+    ]
+    click.secho(lines[0], bold=True)
+    for line in lines[1:]:
+        click.echo(line)
 
 
 def _cell(value: Any) -> str:
     return "" if value is None else one_line(_masker.text(str(value)))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    # Padded by cells of the terminal: some characters take two.
-    padded = (
-        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
-    )
-    return _BETWEEN.join(padded).rstrip()

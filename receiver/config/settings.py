@@ -37,7 +37,7 @@ _MAY_BE_EMPTY = "forwarded_allow_ips"
 
 
 class Settings(BaseSettings):
-    """The settings in force.  The documentation prints each `description`."""
+    """The settings in force; each `description` is also its row in the table of settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -51,34 +51,34 @@ class Settings(BaseSettings):
     archive: str = Field("data/archive", description="`s3://bucket/prefix` or a directory")
     spool: Path = Field(Path("data/spool"), description="directory of the spool, on a local disk")
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    workers: int = Field(1, ge=1, le=256, description="server processes")
-    admin_host: str = Field("127.0.0.1", description="address of `/metrics` and `/status`")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    workers: int = Field(1, ge=1, le=256, description="number of server processes")
+    admin_host: str = Field("127.0.0.1", description="address to serve `/metrics` and `/status` on")
     admin_port: int = Field(
-        8001, ge=0, le=65535, description="port of `/metrics` and `/status`; 0 takes a free one"
+        8001, ge=0, le=65535, description="port to serve them on; 0 picks a free one"
     )
     public_url: Url | None = Field(
         None, description="base URL that the providers call, for `receiver urls`"
     )
     instance: str = Field(
         default_factory=socket.gethostname,
-        description="name of this receiver, in every archived line",
+        description="name of this receiver, for the column `instance`",
     )
     tokens: Tokens = Field(
         (), description="secrets in the URLs, comma-separated; all are valid at once"
     )
     ack: Literal["spool", "archive"] = Field(
         "spool",
-        description="what a 2xx waits for: the disk (`spool`), or the archive, too (`archive`)",
+        description="what a 2xx waits for: the disk (`spool`) or the archive (`archive`)",
     )
     archive_ack_ms: int = Field(
         100,
         ge=1,
         le=10_000,
-        description="with `ACK=archive`: how long callbacks are gathered into one segment",
+        description="with `ACK=archive`: milliseconds for which callbacks gather in a segment",
     )
     archive_ack_seconds_max: SecondsAboveZero = Field(
-        8.0, description="with `ACK=archive`: time limit for the archive; then 503"
+        8.0, description="with `ACK=archive`: time limit for the archive to confirm; then 503"
     )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
@@ -89,68 +89,73 @@ class Settings(BaseSettings):
         (), description="addresses or networks that DataForSEO calls from"
     )
     dataforseo_sources_mode: Literal["off", "log", "enforce"] = Field(
-        "off", description="what to do about callers from other addresses"
+        "off", description="what to do about callbacks from elsewhere: `off`, `log` or `enforce`"
     )
     outscraper_signature: Literal["required", "if-present", "off"] = Field(
-        "if-present", description="whether to check `X-Hub-Signature-256`"
+        "if-present",
+        description="check of `X-Hub-Signature-256`: `required`, `if-present` or `off`",
     )
     outscraper_api_keys: List[SecretStr] = Field(
-        (), description="keys that sign Outscraper's webhooks, comma-separated"
+        (), description="API keys, comma-separated: any may sign webhooks, sweeps use the first"
     )
-    dataforseo_url: Url = Field(
-        "https://api.dataforseo.com", description="base URL of DataForSEO's API"
+    dataforseo_url: Url = Field("https://api.dataforseo.com", description="base URL of the API")
+    dataforseo_login: str | None = Field(
+        None, description="API login; without it there are no sweeps"
     )
-    dataforseo_login: str | None = Field(None, description="login of the API; sweeps need it")
-    dataforseo_password: SecretStr | None = Field(None, description="password of the API")
+    dataforseo_password: SecretStr | None = Field(None, description="API password")
     dataforseo_families: Families = Field(
         ("serp", "merchant", "app_data", "business_data", "on_page"),
-        description="lists of `tasks_ready` to sweep; name only those in use",
+        description="`tasks_ready` lists to sweep; name only those you use",
     )
     dataforseo_tags: str = Field(
-        "*", description="pattern of the tags to sweep; tasks with others are never collected"
+        "*", description="pattern of your tags; tasks with other tags are never collected"
     )
-    dataforseo_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    dataforapps_url: Url = Field(
-        "https://api.dataforapps.com", description="base URL of DataForApps' API"
+    dataforseo_sweep_seconds: Seconds = Field(300.0, description="seconds between sweeps")
+    dataforapps_url: Url = Field("https://api.dataforapps.com", description="base URL of the API")
+    dataforapps_login: str | None = Field(
+        None, description="API login; without it there are no sweeps"
     )
-    dataforapps_login: str | None = Field(None, description="login of the API; sweeps need it")
-    dataforapps_password: SecretStr | None = Field(None, description="password of the API")
+    dataforapps_password: SecretStr | None = Field(None, description="API password")
     dataforapps_families: Families = Field(
-        ("app_data",), description="lists of `tasks_ready` to sweep"
+        ("app_data",), description="`tasks_ready` lists to sweep"
     )
-    dataforapps_tags: str = Field("*", description="pattern of the tags to sweep")
-    dataforapps_sweep_seconds: Seconds = Field(300.0, description="time between sweeps")
-    diffbot_url: Url = Field("https://api.diffbot.com", description="base URL of Diffbot's API")
-    diffbot_token: SecretStr | None = Field(None, description="token of the API; sweeps need it")
-    diffbot_sweep_seconds: Seconds = Field(900.0, description="time between sweeps")
-    outscraper_url: Url = Field(
-        "https://api.outscraper.cloud",
-        description="base URL of Outscraper's API; sweeps use the first of the API keys",
+    dataforapps_tags: str = Field(
+        "*", description="pattern of your tags; tasks with other tags are never collected"
     )
+    dataforapps_sweep_seconds: Seconds = Field(300.0, description="seconds between sweeps")
+    diffbot_url: Url = Field("https://api.diffbot.com", description="base URL of the API")
+    diffbot_token: SecretStr | None = Field(
+        None, description="API token; without it there are no sweeps"
+    )
+    diffbot_sweep_seconds: Seconds = Field(900.0, description="seconds between sweeps")
+    outscraper_url: Url = Field("https://api.outscraper.cloud", description="base URL of the API")
     outscraper_sweep_seconds: Seconds = Field(
-        900.0, description="time between sweeps; results are kept for four hours"
+        900.0, description="seconds between sweeps; results are kept for four hours"
     )
     sweep_grace_seconds: Seconds = Field(
-        600.0, description="age from which a finished task counts as missing"
+        600.0, description="a task younger than this is not missing yet"
     )
-    sweep_tasks_max: int = Field(100_000, ge=1, description="maximum number of tasks per sweep")
+    sweep_tasks_max: int = Field(
+        100_000, ge=1, description="maximum number of tasks that one sweep fetches"
+    )
     lease_seconds: Annotated[float, Field(ge=5)] = Field(
-        60.0, description="time to live of the leases of sweeps and forwarding"
+        60.0, description="time to live of the leases for sweeps and forwarding"
     )
     api_timeout_seconds: SecondsAboveZero = Field(
-        60.0, description="time limit for each read from a provider's API"
+        60.0, description="time limit for the next bytes from a provider's API"
     )
     result_bytes_max: Bytes = Field(
-        ByteSize(256 << 20), le=2 << 30, description="maximum size of an answer of a provider's API"
+        ByteSize(256 << 20),
+        le=2 << 30,
+        description="largest response accepted from a provider's API",
     )
-    catalog: Path = Field(
-        Path("data/catalog"), description="directory of the catalog, a cache of the archive's index"
-    )
+    catalog: Path = Field(Path("data/catalog"), description="directory of the cache of the index")
     forward_url: SecretStr | None = Field(
-        None, description="URL that `serve` forwards to; may hold `{provider}`, `{kind}`, `{path}`"
+        None,
+        description="URL that `serve` forwards to; may contain `{provider}`, `{kind}`, `{path}`",
     )
     forward_concurrency: int = Field(
-        16, ge=1, le=1024, description="number of callbacks forwarded concurrently"
+        16, ge=1, le=1024, description="number of concurrent requests when forwarding"
     )
     forward_late_days: int = Field(
         7,
@@ -158,76 +163,77 @@ class Settings(BaseSettings):
         le=366,
         description="callbacks that reach the archive later than this are not forwarded",
     )
-    forward_gzip: bool = Field(False, description="compress again what came as gzip")
+    forward_gzip: bool = Field(False, description="send bodies that came as gzip as gzip again")
     replay_secret: SecretStr | None = Field(
         None, description="`whsec_…` secret that signs replays and forwards (Standard Webhooks)"
     )
     target_timeout_seconds: SecondsAboveZero = Field(
-        30.0, description="time limit for the answer to a replayed or forwarded callback"
+        30.0, description="time limit for the response to a replayed or forwarded callback"
     )
     jobs: Path = Field(Path("data/jobs"), description="directory of the jobs of `replay`")
-    # A record stores the length of its body in 32 bits, and a body is held in memory.
+    # A record counts its body in 32 bits, and a body is held in memory.
     body_bytes_max: Bytes = Field(
-        ByteSize(64 << 20), le=2 << 30, description="maximum size of a body; larger ones get 413"
+        ByteSize(64 << 20), le=2 << 30, description="largest body accepted; larger ones get 413"
     )
     body_seconds_max: Seconds = Field(60.0, description="time limit for a body; then 503")
     head_bytes_max: Bytes = Field(
         ByteSize(128 << 10),
-        description="maximum size of request line and headers; larger ones get 431",
+        description="largest request line and headers together; larger ones get 431",
     )
     head_seconds_max: SecondsAboveZero = Field(
-        30.0, description="time limit for the request head; then the connection is closed"
+        30.0,
+        description="time limit for the request line and headers; then the connection is closed",
     )
     inflight_bytes_max: Bytes = Field(
-        ByteSize(256 << 20),
-        description="maximum size of all bodies in the memory of a server process",
+        ByteSize(256 << 20), description="bytes of all bodies in memory, per server process"
     )
     inflated_bytes_max: Bytes = Field(
         ByteSize(512 << 20),
-        description="maximum size of a decoded body; larger ones are kept compressed",
+        description="largest body after gunzip; larger ones are archived as they came",
     )
-    batch_bytes: Bytes = Field(ByteSize(16 << 20), description="size at which a segment is sealed")
+    batch_bytes: Bytes = Field(ByteSize(16 << 20), description="a segment is sealed at this size")
     batch_seconds: SecondsAboveZero = Field(
-        10.0, description="age at which a segment is sealed, even when nothing arrives"
+        10.0, description="a segment is sealed at this age, even if nothing more arrives"
     )
     spool_bytes_max: Bytes = Field(
-        ByteSize(10 << 30), description="maximum size of the spool; then 503"
+        ByteSize(10 << 30), description="size limit of the spool; then 503"
     )
     disk_reserve_bytes: Annotated[ByteSize, Field(ge=0)] = Field(
-        ByteSize(512 << 20),
-        description="free disk space that the spool does not use; below it, 503",
+        ByteSize(512 << 20), description="free disk space that the spool leaves alone; below it 503"
     )
     compression: Literal["gzip", "zstd"] = Field(
-        "gzip", description="compression of the callbacks objects"
+        "gzip", description="compression of callbacks objects: `gzip` or `zstd`"
     )
     ship_concurrency: int = Field(
         4, ge=1, le=64, description="number of segments shipped concurrently"
     )
     retry_seconds_max: SecondsAboveZero = Field(
-        60.0, description="maximum pause before a failed pass is tried again"
+        60.0, description="longest pause before a failed pass is retried"
     )
-    s3_timeout_seconds: SecondsAboveZero = Field(30.0, description="time limit for an answer of S3")
+    s3_timeout_seconds: SecondsAboveZero = Field(
+        30.0, description="time limit for a response from S3"
+    )
     s3_kms_key_id: str | None = Field(None, description="encrypt objects with this KMS key")
     s3_storage_class: str | None = Field(None, description="storage class of objects")
     s3_bucket_owner: str | None = Field(
-        None, description="account id that must own the bucket, else requests fail"
+        None, description="id of the account that must own the bucket, or requests fail"
     )
     keep_alive_seconds: int = Field(
         75,
         ge=1,
-        description="time that idle connections stay open; longer than the load balancer's limit",
+        description="how long idle connections stay open; longer than in the load balancer",
     )
     drain_seconds: Seconds = Field(
         10.0, description="after SIGTERM: time for the load balancer to take this instance out"
     )
     shutdown_seconds: Seconds = Field(
-        15.0, description="after that: time for requests in flight, and for shipping"
+        15.0, description="after that: time for requests in flight and for shipping"
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        "auto", description="`auto` is text on a terminal, JSON lines elsewhere"
+        "auto", description="`json`, `text`, or `auto`: text on a terminal, JSON lines elsewhere"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest level that is logged"
+        "info", description="lowest level logged: `debug`, `info`, `warning` or `error`"
     )
 
     @field_validator("*", mode="before")

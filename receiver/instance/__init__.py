@@ -6,7 +6,8 @@ first asked for, and what is heavy to import (boto3, aiohttp) is imported then, 
 pays only for what it uses.  Only this package, `service` and `cli` read the settings.
 """
 
+from receiver.instance.apis import APIS
 from receiver.instance.receiver import Receiver
 from receiver.instance.tokens import is_loopback, new_token
 
-__all__ = ["Receiver", "is_loopback", "new_token"]
+__all__ = ["APIS", "Receiver", "is_loopback", "new_token"]

@@ -1,40 +1,79 @@
-"""The providers' APIs: the credentials that let a call in, and the manners to call with."""
+"""The APIs of providers: what lets a call in, what limits calls, and how to try the credentials.
+
+A provider without an entry has no API that is known here: its callbacks are taken and archived, and
+there is nothing to call or sweep.
+"""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from receiver.config import Settings
 from receiver.providers import dataforseo_api, diffbot_api, outscraper_api
-from receiver.providers.conversation import Manners
+from receiver.providers.conversation import Conversation, Manners
 
-MANNERS: Mapping[str, Manners] = {
-    "dataforseo": dataforseo_api.ApiManners(),
-    "dataforapps": dataforseo_api.ApiManners(),
-    "diffbot": diffbot_api.ApiManners(),
-    "outscraper": outscraper_api.ApiManners(),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What lets a call in: headers, or query parameters."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The API of one provider."""
+
+    manners: Manners
+    # The settings that hold the credentials, for people.
+    needs: str
+    # Returns the credentials, None if they are not set.
+    credentials: Callable[[Settings], Credentials | None]
+    # The cheapest call that needs the credentials.
+    probe: Callable[[], Conversation[object]]
+
+
+def _dataforseo(brand: str) -> Api:
+    def credentials(settings: Settings) -> Credentials | None:
+        login = getattr(settings, f"{brand}_login")
+        password = getattr(settings, f"{brand}_password")
+        if login is None or password is None:
+            return None
+        pair = base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
+        return Credentials(headers={"Authorization": f"Basic {pair}"})
+
+    return Api(
+        manners=dataforseo_api.ApiManners(),
+        needs=f"RECEIVER_{brand.upper()}_LOGIN and RECEIVER_{brand.upper()}_PASSWORD",
+        credentials=credentials,
+        probe=dataforseo_api.user_data,
+    )
+
+
+def _diffbot_credentials(settings: Settings) -> Credentials | None:
+    token = settings.diffbot_token
+    return None if token is None else Credentials(query={"token": token.get_secret_value()})
+
+
+def _outscraper_credentials(settings: Settings) -> Credentials | None:
+    keys = settings.outscraper_api_keys
+    return Credentials(headers={"X-API-KEY": keys[0].get_secret_value()}) if keys else None
+
+
+APIS: Mapping[str, Api] = {
+    "dataforseo": _dataforseo("dataforseo"),
+    "dataforapps": _dataforseo("dataforapps"),
+    "diffbot": Api(
+        manners=diffbot_api.ApiManners(),
+        needs="RECEIVER_DIFFBOT_TOKEN",
+        credentials=_diffbot_credentials,
+        probe=diffbot_api.jobs,
+    ),
+    "outscraper": Api(
+        manners=outscraper_api.ApiManners(),
+        needs="RECEIVER_OUTSCRAPER_API_KEYS",
+        credentials=_outscraper_credentials,
+        probe=outscraper_api.webhook_calls,
+    ),
 }
-# The settings that hold a provider's credentials.
-CREDENTIALS = {
-    "dataforseo": "RECEIVER_DATAFORSEO_LOGIN and RECEIVER_DATAFORSEO_PASSWORD",
-    "dataforapps": "RECEIVER_DATAFORAPPS_LOGIN and RECEIVER_DATAFORAPPS_PASSWORD",
-    "diffbot": "RECEIVER_DIFFBOT_TOKEN",
-    "outscraper": "RECEIVER_OUTSCRAPER_API_KEYS",
-}
-
-
-def credentials(
-    settings: Settings, provider: str
-) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
-    """Return headers and query parameters that let a call in, or None if none are set."""
-    if provider == "diffbot":
-        token = settings.diffbot_token
-        return None if token is None else ({}, {"token": token.get_secret_value()})
-    if provider == "outscraper":
-        keys = settings.outscraper_api_keys
-        return ({"X-API-KEY": keys[0].get_secret_value()}, {}) if keys else None
-    login = getattr(settings, f"{provider}_login")
-    password = getattr(settings, f"{provider}_password")
-    if login is None or password is None:
-        return None
-    pair = base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}, {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from receiver import disk
 from receiver.config import Settings
 from receiver.errors import SettingsError
-from receiver.instance import apis
+from receiver.instance.apis import APIS
 from receiver.instance.secrets import check_aws, secrets_in
 from receiver.instance.tokens import SPOOL_HINT, is_loopback, kept_token, token_if_kept
 from receiver.masking import Masker, url_secrets
@@ -160,23 +160,23 @@ class Receiver:
     @property
     def configured(self) -> list[str]:
         """The providers whose API credentials are set."""
-        return [name for name in PROVIDERS if apis.credentials(self.settings, name) is not None]
+        return [name for name, api in APIS.items() if api.credentials(self.settings) is not None]
 
     def caller(self, provider: str, *, watched: bool = True) -> "Caller":
         """Return a caller of a provider's API, which retries longer if nobody is watching."""
         from receiver.reconciler.caller import ATTEMPTS_MAX, Caller
 
-        credentials = apis.credentials(self.settings, provider)
+        api = APIS[provider]
+        credentials = api.credentials(self.settings)
         if credentials is None:
-            raise SettingsError(f"{provider}: set {apis.CREDENTIALS[provider]}")
-        headers, secret_query = credentials
+            raise SettingsError(f"{provider}: set {api.needs}")
         return Caller(
             provider=provider,
             base_url=getattr(self.settings, f"{provider}_url"),
-            manners=apis.MANNERS[provider],
-            credentials=apis.CREDENTIALS[provider],
-            headers=headers,
-            secret_query=secret_query,
+            manners=api.manners,
+            credentials=api.needs,
+            headers=credentials.headers,
+            secret_query=credentials.query,
             timeout_seconds=self.settings.api_timeout_seconds,
             body_bytes_max=int(self.settings.result_bytes_max),
             inflated_bytes_max=int(self.settings.inflated_bytes_max),
