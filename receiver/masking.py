@@ -36,7 +36,12 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "
 _SHORT_ESCAPES = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 _ENTITIES = {chr(code): name for code, name in html.entities.codepoint2name.items()} | {"'": "apos"}
 # Names of query parameters whose values are secrets, whatever they look like.
-_SECRET_NAME = re.compile(r"key|token|secret|sig|pass|pwd|auth|cred|code", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:^|[^a-z]|api|access|auth|client|id)"
+    r"(?:key|token|secret|sig|signature|pass|passwd|password|pwd|auth|code|credentials?)"
+    r"(?:$|[^a-z])",
+    re.IGNORECASE,
+)
 # Digits behind the letter of an escape.
 _DIGITS = {"x": 2, "u": 4, "U": 8}
 _PLACEHOLDER = re.compile(r"\{[^}]*\}")
@@ -47,21 +52,23 @@ class Masker:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = frozenset(filter(None, secrets))
-        self._pattern: re.Pattern[str] | None = None
+        # The secrets of a pattern, and the pattern.
+        self._compiled: tuple[frozenset[str], re.Pattern[str]] = (frozenset(), re.compile(""))
 
     def add(self, secrets: Iterable[str]) -> None:
         """Mask these, too, from now on."""
         self._secrets |= frozenset(filter(None, secrets))
-        self._pattern = None
 
     def text(self, text: str) -> str:
         """Return a text without secrets; JSON stays JSON."""
-        if not self._secrets:
+        secrets = self._secrets
+        if not secrets:
             return text
-        pattern = self._pattern
-        if pattern is None:
-            # Compiled on first use: most commands print nothing that needs it.
-            pattern = self._pattern = _pattern(self._secrets)
+        known, pattern = self._compiled
+        if known is not secrets:
+            # Compiled when it is first needed, since that takes a few milliseconds.
+            pattern = _pattern(secrets)
+            self._compiled = secrets, pattern
         return pattern.sub(_stars, text)
 
     def value(self, value: Any, *, _depth: int = 0) -> Any:

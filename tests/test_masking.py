@@ -143,6 +143,10 @@ def masked_parts(url: str) -> Callable[[str], str]:
         ("https://h/services/T0001/B0001/dGhlLXNlY3JldA", ["dGhlLXNlY3JldA"]),
         ("https://h/verylongwordofletters", ["verylongwordofletters"]),
         ("https://h/?api_key=word", ["api_key=word", "word"]),
+        *(
+            (f"https://h/?{name}=production", ["production"])
+            for name in ("key", "X-Api-Key", "apiKey", "access_token", "clientSecret", "auth")
+        ),
         ("https://h/?a=b&sig=%2B%2F", ["%2B%2F", "+/"]),
         ("https://h/?canary-0001", ["canary-0001"]),
         ("https://[::1/canary-0001?x=canary-0002", ["canary-0001", "canary-0002"]),
@@ -161,6 +165,7 @@ def test_what_can_be_a_secret_in_a_url_is_masked(url: str, secrets: list[str]) -
         ("https://h/v2/webhooks/dataforseo/postback", ["v2", "webhooks", "dataforseo", "postback"]),
         ("https://h/Callbacks/WEBHOOKS?source=receiver&v=1", ["Callbacks", "receiver", "1", "v=1"]),
         ("https://receiver:canary@h/", ["receiver"]),
+        ("https://h/?keyword=receiver&author=postback&monkey=serve", ["receiver", "postback"]),
         ("https://h", ["https://h"]),
         ("https://h:1/", ["https://h:1"]),
     ],
