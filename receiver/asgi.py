@@ -25,14 +25,13 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 
-from receiver import config, log, metrics
-from receiver.cli.masking import Mask
+from receiver import config
+from receiver.cli.base import load_service
 from receiver.cli.output import complain
-from receiver.config import Settings
 from receiver.door import DeferredLog, Judge
 from receiver.errors import SettingsError
+from receiver.instance import Receiver
 from receiver.service.door import make_app, make_judge, open_spool
-from receiver.service.parts import spool_root
 
 _log = logging.getLogger(__name__)
 
@@ -45,21 +44,22 @@ def create() -> Starlette:
     If the settings are wrong, prints why to stderr and exits with status 3.
     """
     try:
-        settings = config.load()
-        _configure_logging(settings)
-        return build(settings)
+        receiver = load_service(config.load())
+        _take_over_uvicorns_loggers()
+        return build(receiver)
     except SettingsError as exc:
         complain(str(exc))
         sys.exit(exc.exit_status)
 
 
-def build(settings: Settings) -> Starlette:
+def build(receiver: Receiver) -> Starlette:
     """Build the application, to serve or to mount; its lifespan opens the spool and seals it.
 
     Logging is left to the caller, whose access log must not print paths: they hold tokens.
     Raises `SettingsError` for settings that only `receiver serve` can honour, if no tokens are
     set, and if the spool's root cannot be made.
     """
+    settings = receiver.settings
     if settings.ack == "archive":
         raise SettingsError(
             "RECEIVER_ACK=archive works in `receiver serve` only: its parent process ships each "
@@ -72,9 +72,9 @@ def build(settings: Settings) -> Starlette:
         raise SettingsError(
             "RECEIVER_TOKENS must be set", hint="`receiver urls --new-token` prints one"
         )
-    root = spool_root(settings)
-    spool = DeferredLog(functools.partial(open_spool, settings))
-    judge = make_judge(settings, spool)
+    root = receiver.spool_root
+    spool = DeferredLog(functools.partial(open_spool, receiver))
+    judge = make_judge(receiver, spool)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -88,7 +88,7 @@ def build(settings: Settings) -> Starlette:
         judge.count()
         _log.info("stopped")
 
-    return make_app(settings, judge, unready=spool.problem, lifespan=lifespan)
+    return make_app(receiver, judge, unready=spool.problem, lifespan=lifespan)
 
 
 async def _count(judge: Judge) -> None:
@@ -98,16 +98,8 @@ async def _count(judge: Judge) -> None:
         judge.count()
 
 
-def _configure_logging(settings: Settings) -> None:
-    """Log as a server process of `receiver serve` does."""
-    log.queue_standard_streams()
-    log.configure(
-        form=settings.log_format,
-        level=settings.log_level,
-        hide=Mask(settings).text,
-        dropped=metrics.log_dropped.inc,
-    )
-    # uvicorn has set up its loggers by now.  Their own handlers would bypass the masking.
+def _take_over_uvicorns_loggers() -> None:
+    """Log what uvicorn logs as everything else: its own handlers would bypass the masking."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from receiver import asgi, metrics, spool
 from receiver.config import Settings
 from receiver.errors import SettingsError
+from receiver.instance import Receiver
 from receiver.providers.envelope import decode
 from receiver.spool import segment
 from receiver.spool.segment import Record
@@ -30,7 +31,7 @@ def settings(tmp_path: Path, **given: Any) -> Settings:
 
 
 def test_a_callback_is_spooled_between_start_and_stop(tmp_path: Path) -> None:
-    app = asgi.build(settings(tmp_path, forwarded_allow_ips="*"))
+    app = asgi.build(Receiver(settings(tmp_path, forwarded_allow_ips="*")))
     target = f"/diffbot/notification/{TOKEN}"
     stopped = TestClient(app)
     counter = metrics.acknowledged.labels("diffbot", "notification")._value
@@ -57,7 +58,7 @@ def test_a_callback_is_spooled_between_start_and_stop(tmp_path: Path) -> None:
 
 
 def test_each_start_has_a_spool_directory_of_its_own(tmp_path: Path) -> None:
-    app = asgi.build(settings(tmp_path))
+    app = asgi.build(Receiver(settings(tmp_path)))
     for _ in range(2):
         with TestClient(app) as client:
             client.post(f"/diffbot/notification/{TOKEN}")
@@ -77,4 +78,4 @@ def test_settings_that_cannot_be_honoured_are_errors(
     tmp_path: Path, given: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(SettingsError, match=problem):
-        asgi.build(settings(tmp_path, **given))
+        asgi.build(Receiver(settings(tmp_path, **given)))

@@ -1,7 +1,7 @@
-"""The command `receiver`: one file for each group of commands.
+"""The command `receiver`: one file for each command or group of commands.
 
-Exit status: 0 done, 1 some failed or nothing found, 2 usage, 3 settings, 4 the store, a provider
-or the target cannot be reached, 130 interrupted.
+Exit status: 0 done, 1 some items failed or nothing was found, 2 usage, 3 settings or credentials,
+4 store, provider or target cannot be reached, 130 interrupted.
 """
 
 import codecs
@@ -10,38 +10,46 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from receiver.errors import ReceiverError
 
-# Command, the module that has it, and its name there; imported only when it is asked for.
+
+class _Listed(NamedTuple):
+    """A command in the list: the module that has it, its name there, and what it does."""
+
+    module: str
+    name: str
+    help: str
+
+
+# A command's module is imported only when the command is run: some take half a second.
 _COMMANDS = {
-    "serve": ("serve", "serve"),
-    "server-process": ("serve", "server_process"),
-    "ship": ("ship", "ship"),
-    "drain": ("ship", "drain"),
-    "urls": ("settings", "urls"),
-    "config": ("settings", "show_config"),
-    "check": ("settings", "check"),
-    "sweep": ("sweep", "sweep"),
-    "audit": ("audit", "audit"),
-    "find": ("find", "find"),
-    "show": ("show", "show"),
-    "export": ("export", "export"),
-    "replay": ("replay", "command"),
-    "jobs": ("replay", "jobs"),
-    "forward": ("forward", "forward"),
-    "verify": ("verify", "verify"),
-    "spool": ("spool", "spool"),
-    "dataforseo": ("dataforseo", "dataforseo"),
-    "dataforapps": ("dataforseo", "dataforapps"),
-    "diffbot": ("diffbot", "diffbot"),
-    "outscraper": ("outscraper", "outscraper"),
+    "serve": _Listed("serve", "serve", "Take callbacks and ship them to the archive."),
+    "ship": _Listed("ship", "ship", "Ship what is in the spool, once or until stopped."),
+    "drain": _Listed("ship", "drain", "Empty a spool whose receiver is gone."),
+    "urls": _Listed("settings", "urls", "Print the URLs to register with each provider."),
+    "config": _Listed("settings", "show_config", "Print the settings in force."),
+    "check": _Listed("check", "check", "Check what the receiver needs, and how to fix it."),
+    "sweep": _Listed("sweep", "sweep", "Fetch results that the archive lacks."),
+    "audit": _Listed("audit", "audit", "Compare the provider's list of tasks with the archive."),
+    "find": _Listed("find", "find", "Find callbacks in the archive and the spool."),
+    "show": _Listed("show", "show", "Print one callback."),
+    "export": _Listed("export", "export", "Write callbacks as JSON Lines."),
+    "replay": _Listed("replay", "command", "Send archived callbacks to a URL again."),
+    "jobs": _Listed("replay", "jobs", "List the jobs of `replay`, or failures in one."),
+    "forward": _Listed("forward", "forward", "Send callbacks to a URL as they are archived."),
+    "verify": _Listed("verify", "verify", "Check that the archive holds what its index names."),
+    "spool": _Listed("spool", "spool", "Look into a spool."),
+    "dataforseo": _Listed("dataforseo", "dataforseo", "List and control tasks at DataForSEO."),
+    "dataforapps": _Listed("dataforseo", "dataforapps", "List and control tasks at DataForApps."),
+    "diffbot": _Listed("diffbot", "diffbot", "List and control jobs at Diffbot."),
+    "outscraper": _Listed("outscraper", "outscraper", "List and control tasks at Outscraper."),
 }
-_HIDDEN = {"server-process"}
-# How writing fails.  Files of ours are named when it does.
+_HIDDEN = {"server-process": _Listed("serve", "server_process", "")}
+# Errors of writing.  Files that the receiver opens itself are named in the error.
 _WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
 
 
@@ -49,15 +57,20 @@ class _Commands(click.Group):
     """Finds a command's module by its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in _COMMANDS if name not in _HIDDEN]
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        listed = _COMMANDS.get(cmd_name) or _HIDDEN.get(cmd_name)
+        if listed is None:
             return None
-        module, name = _COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(f"receiver.cli.{module}"), name)
+        command = getattr(importlib.import_module(f"receiver.cli.{listed.module}"), listed.name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, listed.help) for name, listed in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -116,19 +129,19 @@ def main() -> None:
         click.echo("receiver: interrupted", err=True)
         sys.exit(130)
     except UnicodeEncodeError:
-        click.echo("receiver: an argument is no UTF-8", err=True)
+        click.echo("receiver: an argument is not UTF-8", err=True)
         sys.exit(2)
     except OSError as exc:
         from receiver.cli.output import complain
 
-        complain(_told(exc))
+        complain(_explain(exc))
         sys.exit(3 if isinstance(exc, PermissionError) else 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _open_streams() -> None:
-    """Make standard streams of what is given: some may be closed, or know few characters."""
-    # No file of ours may get the number of a stream that is closed: processes inherit those.
+    """Open standard streams that are closed, and let stdout escape what it cannot encode."""
+    # No file of the receiver's may get the number of a closed stream: processes inherit those.
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(null, True)
     os.close(null)
@@ -141,13 +154,13 @@ def _open_streams() -> None:
 
 
 def _escaped(exc: UnicodeError) -> tuple[str, int]:
-    """Return what stands for characters that a stream does not know; JSON stays JSON."""
+    """Return escapes for characters that a stream cannot encode, so that JSON stays JSON."""
     assert isinstance(exc, UnicodeEncodeError)
     units = exc.object[exc.start : exc.end].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), exc.end
 
 
-def _told(exc: OSError) -> str:
+def _explain(exc: OSError) -> str:
     why = exc.strerror or str(exc)
     if exc.filename is not None:
         return f"cannot read {exc.filename}: {why}"
@@ -158,5 +171,5 @@ def _told(exc: OSError) -> str:
 
 
 def _give_up_stdout() -> None:
-    """Have what is still buffered go nowhere, or the interpreter fails by it at its end."""
+    """Send what is still buffered nowhere, or the interpreter fails to write it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

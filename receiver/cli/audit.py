@@ -6,21 +6,20 @@ from typing import Any
 
 import click
 
-from receiver import config
-from receiver.catalog import Catalog, search
+from receiver.catalog import Catalog
 from receiver.catalog.filters import Filters
-from receiver.cli.asking import hold, load_settings, masked
-from receiver.cli.find import synced
+from receiver.cli.base import load
+from receiver.cli.calling import hold
+from receiver.cli.lookup import in_spool, synced
 from receiver.cli.output import counted, output_option, print_rows
+from receiver.instance import Receiver
 from receiver.providers.base import brings_result
 from receiver.providers.dataforseo_api import id_list, read_time, write_time
-from receiver.service.parts import store_of
-from receiver.service.reconciling import own_urls
 
 _COLUMNS = ("id", "tag", "posted_at", "done_at", "status", "lacks", "url")
-# Which kinds of line answer for a registered URL; a result was fetched in a postback's place.
+# The kinds of line that show that a URL was called; a result was fetched in a postback's place.
 _KINDS = {"postback_url": ("postback", "result"), "pingback_url": ("pingback", "result")}
-# The provider answers to no more with what tasks were posted with.
+# The provider returns the URLs that tasks were posted with for this long.
 _DAYS_MAX = 30
 
 
@@ -31,56 +30,56 @@ _DAYS_MAX = 30
     type=click.IntRange(1, _DAYS_MAX),
     default=1,
     show_default=True,
-    help="Tasks that were posted within so many days.",
+    help="Tasks posted within the last days.",
 )
 @click.option(
     "--hours-late",
     type=click.IntRange(0, 24 * _DAYS_MAX),
     default=1,
     show_default=True,
-    help="Only those that have been done for so many hours.",
+    help="Only tasks that finished at least this many hours ago.",
 )
-@click.option("--api", "name", help="One API, such as serp; all that are swept by default.")
+@click.option("--api", "name", help="One API, such as serp; by default all that are swept.")
 @output_option
 def audit(provider: str, days: int, hours_late: int, name: str | None, output: str) -> int:
     """Compare the provider's own list of tasks with the archive.
 
-    Lists the tasks that were posted with a URL of this receiver, are done for so many hours, and
-    of which neither the archive nor this machine's spool has what that URL was to bring.  Changes
-    nothing; exit status 1 if there are any.  The lists of Diffbot and Outscraper are read whole by
-    their sweeps: `receiver sweep diffbot --dry-run`.
+    Lists the finished tasks that were posted with a URL of this receiver and whose callback is
+    neither in the archive nor in this machine's spool.  Changes nothing.  Exit status 1 if there
+    are any.  For Diffbot and Outscraper use `receiver sweep diffbot --dry-run`: their sweeps read
+    the whole lists.
 
     \b
     Examples:
       receiver audit dataforseo --days 7
       receiver audit dataforseo --output json | jq -r .id | receiver dataforseo resend --from -
     """
-    settings = load_settings()
+    receiver = load(level="error")
     now = datetime.now(UTC)
     since, late = now - timedelta(days=days), now - timedelta(hours=hours_late)
-    families: Sequence[str] = getattr(settings, f"{provider}_families")
+    families: Sequence[str] = getattr(receiver.settings, f"{provider}_families")
     names = [name] if name else list(dict.fromkeys(f.partition("/")[0] for f in families))
-    own = own_urls(settings, provider)
+    own = receiver.own_urls(provider)
     posted = [
         task
         for api in names
-        for row in _listed(settings, provider, api, since, now)
+        for row in _listed(receiver, provider, api, since, now)
         for task in _posted_here(row, own)
         if (done_at := read_time(task["done_at"])) is not None and done_at <= late
     ]
-    missing = _missing(settings, provider, posted, since)
-    print_rows(masked(settings, missing), output=output, columns=_COLUMNS)
+    missing = _missing(receiver, provider, posted, since)
+    print_rows(missing, output=output, columns=_COLUMNS)
     click.echo(f"{counted(len(posted), 'task')} looked at, {len(missing)} missing", err=True)
     return int(bool(missing))
 
 
 def _listed(
-    settings: config.Settings, provider: str, api: str, since: datetime, now: datetime
+    receiver: Receiver, provider: str, api: str, since: datetime, now: datetime
 ) -> list[Mapping[str, Any]]:
-    # Clocks differ, and the provider refuses what is a second older than its window.
+    # Clocks differ, and the provider refuses times that are a second outside its window.
     ahead = timedelta(minutes=5)
     window = {"since": write_time(since + ahead), "until": write_time(now + ahead)}
-    return hold(settings, provider, id_list(api, **window))
+    return hold(receiver, provider, id_list(api, **window))
 
 
 def _posted_here(row: Mapping[str, Any], own: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -102,11 +101,10 @@ def _posted_here(row: Mapping[str, Any], own: Sequence[str]) -> Iterator[dict[st
 
 
 def _missing(
-    settings: config.Settings, provider: str, posted: list[dict[str, Any]], since: datetime
+    receiver: Receiver, provider: str, posted: list[dict[str, Any]], since: datetime
 ) -> list[dict[str, Any]]:
-    store = store_of(settings)
-    spooled = _spooled(settings, provider)
-    catalog = synced(settings, store, Filters(since_us=int(since.timestamp() * 1e6)))
+    spooled = _spooled(receiver, provider)
+    catalog = synced(receiver, Filters(since_us=int(since.timestamp() * 1e6)))
     held: dict[str, set[Any]] = {
         parameter: _archived(catalog, provider, posted, kinds)
         | {task_id for task_id, kind in spooled if kind in kinds}
@@ -121,16 +119,9 @@ def _archived(
     return catalog.archived(provider, (task["id"] for task in posted), kinds=kinds)
 
 
-def _spooled(settings: config.Settings, provider: str) -> set[tuple[Any, str]]:
-    """Return task and kind of what waits in this machine's spool."""
-    if not settings.spool.is_dir():
-        return set()
-    found = search.in_spool(
-        settings.spool,
-        Filters(provider=provider),
-        inflated_bytes_max=int(settings.inflated_bytes_max),
-    )
-    rows = (callback.row() for callback in found)
+def _spooled(receiver: Receiver, provider: str) -> set[tuple[Any, str]]:
+    """Return task and kind of the callbacks in this machine's spool that bring a result."""
+    rows = (callback.row() for callback in in_spool(receiver, Filters(provider=provider)))
     return {
         (row["task_id"], row["kind"]) for row in rows if brings_result(row["kind"], row["invalid"])
     }

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 
 import click
 
-from receiver.cli.asking import confirm, hold, load_settings, masked, show, yes_option
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.asking import confirm, yes_option
+from receiver.cli.base import load
+from receiver.cli.calling import hold
+from receiver.cli.output import output_option, print_json, print_rows
 from receiver.providers import diffbot_api
 
 
 @click.group()
 def diffbot() -> None:
-    """Operations of Diffbot's crawl and bulk jobs."""
+    """List and control crawl and bulk jobs at Diffbot."""
 
 
 @diffbot.command("jobs")
@@ -24,10 +26,9 @@ def jobs(output: str) -> None:
       receiver diffbot jobs
       receiver diffbot jobs --output json
     """
-    settings = load_settings()
-    found = hold(settings, "diffbot", diffbot_api.jobs())
+    found = hold(load(level="error"), "diffbot", diffbot_api.jobs())
     if output == "json":
-        print_rows(masked(settings, found), output=output, columns=())
+        print_rows(found, output=output, columns=())
         return
     rows = [
         {
@@ -41,18 +42,18 @@ def jobs(output: str) -> None:
         for job in found
     ]
     columns = ("name", "type", "status", "message", "rounds", "objects")
-    print_rows(masked(settings, rows), output=output, columns=columns)
+    print_rows(rows, output=output, columns=columns)
 
 
-def _diffbot_command(
+def _add_command(
     name: str, action: Mapping[str, str], help_text: str, *, asks: str | None = None
 ) -> None:
     @click.argument("job", metavar="NAME")
     def command(job: str, yes: bool = False) -> None:
-        settings = load_settings()
+        receiver = load(level="error")
         if asks is not None:
             confirm(asks.format(job=job), yes=yes)
-        show(settings, hold(settings, "diffbot", diffbot_api.job(job, action=action)))
+        print_json(hold(receiver, "diffbot", diffbot_api.job(job, action=action)), indent=True)
 
     if asks is not None:
         command = yes_option(command)
@@ -60,16 +61,16 @@ def _diffbot_command(
     diffbot.command(name, help=help_text)(command)
 
 
-_diffbot_command("job", {}, "Print one job.")
-_diffbot_command("pause", diffbot_api.PAUSE, "Pause a job.")
-_diffbot_command("resume", diffbot_api.RESUME, "Resume a job.")
-_diffbot_command(
+_add_command("job", {}, "Print one job.")
+_add_command("pause", diffbot_api.PAUSE, "Pause a job.")
+_add_command("resume", diffbot_api.RESUME, "Resume a job.")
+_add_command(
     "restart",
     diffbot_api.RESTART,
-    "Erase a job's data and begin it again; it costs again.",
-    asks="erases the data of {job} and begins it again, which costs again",
+    "Erase a job's data and run it again, at full cost.",
+    asks="erases the data of {job} and runs it again, at full cost",
 )
-_diffbot_command(
+_add_command(
     "delete",
     diffbot_api.DELETE,
     "Delete a job and its data.",

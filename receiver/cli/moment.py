@@ -1,4 +1,4 @@
-"""Times as users write them."""
+"""Times, as users write them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ class Moment(click.ParamType[Instant]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Instant:
-        """Read it, or say what would be right."""
+        """Parse a time, or fail with a message that says what is expected."""
         if isinstance(value, Instant):
             return value
         try:
@@ -35,13 +35,13 @@ class Moment(click.ParamType[Instant]):
 
 
 def _now(ctx: click.Context | None) -> datetime:
-    """Return the time of the command: ages are counted from one moment."""
+    """Return the time of the command, from which all of its ages are counted."""
     now = datetime.now(UTC)
     return now if ctx is None else ctx.meta.setdefault("receiver.now", now)
 
 
 def check_period(since: Instant | None, until: Instant | None) -> None:
-    """Make sure that a period has a length.  Raises `click.UsageError` if it has none."""
+    """Raise `click.UsageError` if a period does not begin before it ends."""
     if since is not None and until is not None and since.us >= until.us:
         raise click.UsageError(f"--since {since.text} is not before --until {until.text}")
 

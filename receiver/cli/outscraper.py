@@ -6,23 +6,17 @@ from datetime import UTC, datetime
 import click
 import orjson
 
-from receiver.cli.asking import (
-    confirm,
-    hold,
-    load_settings,
-    masked,
-    show,
-    show_reply,
-    yes_option,
-)
-from receiver.cli.output import output_option, print_rows
+from receiver.cli.asking import confirm, yes_option
+from receiver.cli.base import load
+from receiver.cli.calling import hold, print_reply
+from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.providers import outscraper_api
 from receiver.providers.conversation import Conversation, Reply
 
 
 @click.group()
 def outscraper() -> None:
-    """Operations of Outscraper's tasks and requests."""
+    """List and control tasks and requests at Outscraper."""
 
 
 @outscraper.command("tasks")
@@ -31,28 +25,27 @@ def outscraper() -> None:
     type=click.IntRange(1, 10_000),
     default=100,
     show_default=True,
-    help="At most so many.",
+    help="Maximum number of tasks.",
 )
 @click.option("--tag", help="Only tasks with this tag.")
 @output_option
 def tasks(most: int, tag: str | None, output: str) -> None:
-    """List tasks, the newest first.
+    """List tasks, newest first.
 
     \b
     Examples:
       receiver outscraper tasks --most 20
     """
-    settings = load_settings()
-    found = hold(settings, "outscraper", outscraper_api.tasks(most=most, query=tag))
+    found = hold(load(level="error"), "outscraper", outscraper_api.tasks(most=most, query=tag))
     if output == "json":
-        print_rows(masked(settings, found), output=output, columns=())
+        print_rows(found, output=output, columns=())
         return
     columns = ("id", "status", "created", "updated")
     rows = [{column: row.get(column) for column in columns} for row in found]
-    print_rows(masked(settings, rows), output=output, columns=columns)
+    print_rows(rows, output=output, columns=columns)
 
 
-def _outscraper_command(
+def _add_command(
     name: str,
     conversation: Callable[[str], Conversation[Reply]],
     help_text: str,
@@ -61,12 +54,12 @@ def _outscraper_command(
 ) -> None:
     @click.argument("task_id", metavar="ID")
     def command(task_id: str, yes: bool = False) -> None:
-        settings = load_settings()
+        receiver = load(level="error")
         if asks is not None:
             confirm(asks.format(task_id=task_id), yes=yes)
-        reply = hold(settings, "outscraper", conversation(task_id))
+        reply = hold(receiver, "outscraper", conversation(task_id))
         answer = orjson.loads(reply.content)
-        show(settings, answer if isinstance(answer, dict) else {"answer": answer})
+        print_json(answer if isinstance(answer, dict) else {"answer": answer}, indent=True)
 
     if asks is not None:
         command = yes_option(command)
@@ -74,14 +67,14 @@ def _outscraper_command(
     outscraper.command(name, help=help_text)(command)
 
 
-_outscraper_command("task", outscraper_api.task, "Print one task.")
-_outscraper_command(
+_add_command("task", outscraper_api.task, "Print one task.")
+_add_command(
     "restart",
     outscraper_api.restart,
-    "Run a task again; it costs again.",
-    asks="runs {task_id} again, which costs again",
+    "Run a task again, at full cost.",
+    asks="runs {task_id} again, at full cost",
 )
-_outscraper_command(
+_add_command(
     "terminate",
     outscraper_api.terminate,
     "Remove a task.",
@@ -92,18 +85,19 @@ _outscraper_command(
 @outscraper.command("request", short_help="Print a request's result.")
 @click.argument("request_id", metavar="ID")
 def request(request_id: str) -> int:
-    """Print a request's result; it is kept for four hours, then says Pending again.
+    """Print a request's result, which Outscraper keeps for four hours.
+
+    After that the request is Pending again.  Exit status 1 if there is no result.
 
     \b
     Examples:
       receiver outscraper request ID
     """
-    settings = load_settings()
-    fetched = hold(settings, "outscraper", outscraper_api.request(request_id))
+    fetched = hold(load(level="error"), "outscraper", outscraper_api.request(request_id))
     if fetched.reply.content:
-        show_reply(settings, fetched.reply)
+        print_reply(fetched.reply)
     if fetched.status != "Success":
-        click.echo(f"receiver: {request_id}: {fetched.status}", err=True)
+        complain(f"{request_id}: {fetched.status}")
     return int(fetched.status != "Success")
 
 
@@ -118,12 +112,11 @@ def webhook_calls(output: str) -> None:
     Examples:
       receiver outscraper webhook-calls
     """
-    settings = load_settings()
     rows = [
         {
             "date": datetime.fromtimestamp(int(row.get("date") or 0), UTC).isoformat(),
             "status": row.get("status"),
         }
-        for row in hold(settings, "outscraper", outscraper_api.webhook_calls())
+        for row in hold(load(level="error"), "outscraper", outscraper_api.webhook_calls())
     ]
-    print_rows(masked(settings, rows), output=output, columns=("date", "status"))
+    print_rows(rows, output=output, columns=("date", "status"))

@@ -11,23 +11,20 @@ from typing import Any
 import click
 import uvloop
 
-from receiver import config
 from receiver.catalog import Catalog
 from receiver.catalog.filters import Filters, Shard, read_shard
-from receiver.cli.asking import confirm, load_settings, yes_option
-from receiver.cli.find import LIMIT, check_archive, filter_options, load, synced
+from receiver.cli.asking import confirm, yes_option
+from receiver.cli.base import load
+from receiver.cli.lookup import LIMIT, check_archive, filter_options, synced
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.cli.selecting import Asked, begin, lacking, selected
 from receiver.cli.sending import SendingBar, send_options
+from receiver.instance import Receiver
 from receiver.replay import Form, Job, ReplaySummary, Selection, Sender, job, replay
-from receiver.replay.target import Target
-from receiver.service.forwarding import signer_of
-from receiver.service.parts import store_of
-from receiver.store import Store
 
-# More callbacks than this are sent only after a question.
+# More callbacks than this are sent only after confirmation.
 ASK_ABOVE = 1000
-# The time of an answer, for an estimate before there was one.
+# How long an answer is assumed to take, for the estimate of a plan.
 _ANSWER_SECONDS = 0.02
 _FAILED_COLUMNS = ("delivery_id", "attempts", "why")
 
@@ -46,31 +43,31 @@ class _Part(click.ParamType[Shard]):
             self.fail(str(exc), param, ctx)
 
 
-@click.command("replay", short_help="Send archived callbacks to a URL, as they came.")
+@click.command("replay")
 @click.argument("ids", nargs=-1, metavar="[ID]…")
-@click.option("--to", "url", required=True, metavar="URL", help="Where to send them.")
+@click.option("--to", "url", required=True, metavar="URL", help="URL to send them to.")
 @filter_options
-@click.option("--limit", type=LIMIT, help="At most so many, in the order given.")
-@click.option("--latest", is_flag=True, help="Only the newest of each key.")
+@click.option("--limit", type=LIMIT, help="Maximum number of callbacks, in the given order.")
+@click.option("--latest", is_flag=True, help="Only the newest delivery of each key.")
 @click.option(
     "--order",
     type=click.Choice(["arrival", "newest", "object"]),
     default="arrival",
     show_default=True,
-    help="By arrival, the newest first, or as they lie in the archive (fewest requests).",
+    help="By arrival, newest first, or as stored in the archive (fewest requests).",
 )
-@click.option("--shard", type=_Part(), help="Only this part of the keys: I/N, with I from 0.")
+@click.option("--shard", type=_Part(), help="Only one of N parts of the keys: I/N, with I from 0.")
 @send_options
 @click.option(
     "--attempts",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Give up a callback after so many.",
+    help="Attempts per callback before giving up.",
 )
-@click.option("--job", "job_name", metavar="NAME", help="Keep outcomes in a file, and resume it.")
-@click.option("--failed-of", metavar="NAME", help="Send what failed in this job.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
+@click.option("--job", "job_name", metavar="NAME", help="Record outcomes in a job, and resume it.")
+@click.option("--failed-of", metavar="NAME", help="Send the callbacks that failed in this job.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
 @yes_option
 @output_option
 def command(
@@ -83,13 +80,14 @@ def command(
     output: str,
     **given: Any,
 ) -> int:
-    """Send archived callbacks to a URL, as they came; by ids (of deliveries or tasks) or filters.
+    """Send archived callbacks to a URL again, selected by delivery or task ids, or by filters.
 
-    Method, query, body and content type are those of the callback; Standard Webhooks headers say
-    which it is, and sign it if RECEIVER_REPLAY_SECRET is set.  The URL may hold {provider}, {kind}
-    and {path}.  Callbacks of one task are sent one after the other.  Asks before it sends more
-    than 1000.  With --job, what was confirmed is not sent again: run the same command once more.
-    Exit status 1 if one failed, an id is not in the archive, or nothing is found.
+    Method, query, body and content type are those of the callback; Standard Webhooks headers
+    identify it, and sign it if RECEIVER_REPLAY_SECRET is set.  The URL may hold {provider}, {kind}
+    and {path}.  Callbacks of one task are sent in order, one at a time.  Asks for confirmation
+    above 1000 callbacks.  With --job, run the same command again to send only callbacks that are
+    not confirmed yet.  Exit status 1 if a callback failed, an id is not in the archive, or nothing
+    is found.
 
     \b
     Examples:
@@ -99,21 +97,21 @@ def command(
       receiver replay --to https://example.com/hook --since 7d --shard $JOB_COMPLETION_INDEX/8 \\
           --job part-$JOB_COMPLETION_INDEX --yes
     """
-    settings = load()
+    receiver = load()
     sending = {name: given.pop(name) for name in ("rate", "concurrency", "gzip", "attempts")}
-    form = Form(url, gzip=sending["gzip"])
-    store = store_of(settings)
-    check_archive(store)
+    form = receiver.form(url, gzip=sending["gzip"])
+    check_archive(receiver.store)
+    jobs = receiver.settings.jobs
     asked = Asked(url=url, ids=ids, failed_of=failed_of, given=given)
     with ExitStack() as stack:
         opened = None
         if job_name is not None:
-            opened = stack.enter_context(Job(settings.jobs, job_name))
+            opened = stack.enter_context(Job(jobs, job_name))
         elif failed_of is not None:
-            job.check_exists(settings.jobs, failed_of)
-            opened = stack.enter_context(Job(settings.jobs, failed_of))
-        selection = selected(asked, settings.jobs, opened)
-        catalog = synced(settings, store, Filters(since_us=selection.since_us))
+            job.check_exists(jobs, failed_of)
+            opened = stack.enter_context(Job(jobs, failed_of))
+        selection = selected(asked, jobs, opened)
+        catalog = synced(receiver, Filters(since_us=selection.since_us))
         plan = _plan(selection, catalog, opened, sending)
         found = plan["callbacks"] + plan["confirmed_before"]
         lacks = lacking(selection, catalog, found=found)
@@ -128,14 +126,14 @@ def command(
             confirm(f"sends {plan['callbacks']} callbacks to {form.origin}", yes=yes)
         if opened is not None:
             begin(asked, selection, opened)
-        run = functools.partial(_send, settings, store, catalog, selection, form, sending, opened)
+        run = functools.partial(_send, receiver, selection, form, sending, opened)
         return max(int(bool(lacks)), _print_outcome(run, plan["callbacks"], output))
 
 
 def _plan(
     selection: Selection, catalog: Catalog, opened: Job | None, sending: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return how much there is to send, and about how long that takes."""
+    """Return how much there is to send, and an estimate of how long it takes."""
     size = selection.size(catalog)
     left = size.callbacks
     if opened is not None and selection.ids:
@@ -154,9 +152,7 @@ def _plan(
 
 
 def _send(
-    settings: config.Settings,
-    store: Store,
-    catalog: Catalog,
+    receiver: Receiver,
     selection: Selection,
     form: Form,
     sending: Mapping[str, Any],
@@ -168,21 +164,17 @@ def _send(
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        async with Target(
-            connections=sending["concurrency"],
-            timeout_seconds=settings.target_timeout_seconds,
-            hidden=form.hidden,
-        ) as target:
+        async with receiver.target(connections=sending["concurrency"]) as target:
             sender = Sender(
                 target,
-                signer=signer_of(settings),
+                signer=receiver.signer,
                 concurrency=sending["concurrency"],
                 rate=sending["rate"],
                 attempts_max=sending["attempts"],
             )
             await replay(
-                functools.partial(selection.entries, catalog),
-                store=store,
+                functools.partial(selection.entries, receiver.catalog),
+                store=receiver.store,
                 form=form,
                 sender=sender,
                 summary=summary,
@@ -198,7 +190,7 @@ def _send(
 
 
 def _print_outcome(run: Any, total: int, output: str) -> int:
-    """Run a replay and print what became of it, also when it ends early."""
+    """Run a replay and print its outcome, also when it ends early."""
     summary = ReplaySummary()
     with SendingBar("replay", total=total) as bar:
         try:
@@ -230,16 +222,16 @@ def _print(summary: ReplaySummary, bar: SendingBar, output: str) -> None:
 @click.argument("name", required=False)
 @output_option
 def jobs(name: str | None, output: str) -> int:
-    """List the jobs of `replay`, or what failed in one.
+    """List the jobs of `replay`, or the callbacks that failed in one of them.
 
-    Exit status 1 if something failed in the one.
+    For one job, exit status 1 if callbacks failed.
 
     \b
     Examples:
       receiver jobs
       receiver jobs run-42 --output json
     """
-    directory = load_settings().jobs
+    directory = load(level="error").settings.jobs
     if name is not None:
         _, _, failed = job.look(directory, name)
         rows = [{n: v for n, v in asdict(each).items() if n != "confirmed"} for each in failed]

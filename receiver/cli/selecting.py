@@ -1,4 +1,4 @@
-"""Which callbacks `replay` sends: as asked, or as its job was begun with."""
+"""Which callbacks `replay` sends: those that it is asked for, or those that its job began with."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ import orjson
 from receiver import clock
 from receiver.catalog import Catalog
 from receiver.catalog.filters import Shard
-from receiver.cli.find import filters_of
+from receiver.cli.lookup import read_filters
 from receiver.errors import SettingsError
 from receiver.replay import Job, Selection, job
 
-# What stands for no ids at all: nothing failed.
+# Stands for an empty list of ids, when nothing failed: no ids would select everything.
 _NONE = "none"
-# Absent ids that are named; the others are counted.
+# Absent ids that are named; the others are only counted.
 _NAMED_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user asked for; ``given`` are the options that select."""
+    """A request of the user; ``given`` are the options that select callbacks."""
 
     url: str
     ids: tuple[str, ...]
@@ -32,7 +32,7 @@ class Asked:
     given: Mapping[str, Any]
 
     def plain(self) -> dict[str, Any]:
-        """Return it as the user wrote it, the URL only as its hash: it can hold secrets."""
+        """Return it as the user wrote it, without the URL, which can hold secrets."""
         texts = {
             name: _text(value)
             for name, value in self.given.items()
@@ -46,15 +46,15 @@ class Asked:
 
     @property
     def url_sha256(self) -> str:
-        """What tells one target from another."""
+        """Identifies the target, without showing it."""
         return hashlib.sha256(self.url.encode()).hexdigest()
 
 
 def selected(asked: Asked, jobs: Path, opened: Job | None) -> Selection:
     """Return what to send.
 
-    Raises `SettingsError` where a job was begun otherwise, `click.UsageError` for what does not
-    go together.
+    Raises `SettingsError` if the job began with other options, and `click.UsageError` for options
+    that exclude each other.
     """
     _check(asked)
     before = None if opened is None else opened.asked()
@@ -70,21 +70,24 @@ def selected(asked: Asked, jobs: Path, opened: Job | None) -> Selection:
         return Selection(ids=tuple(each.delivery_id for each in failed) or (_NONE,))
     options = dict(asked.given)
     rest = {name: options.pop(name) for name in ("order", "limit", "latest", "shard")}
-    filters = filters_of(options)
+    filters = read_filters(options)
     if not asked.ids:
-        # What arrives while it runs, or until it is resumed, is not meant.
+        # Callbacks that arrive while it runs, or before it is resumed, are left out.
         now_us = clock.now_us()
         filters = replace(filters, until_us=min(filters.until_us or now_us, now_us))
     return Selection(ids=asked.ids, filters=filters, **rest)
 
 
 def lacking(selection: Selection, catalog: Catalog, *, found: int) -> str:
-    """Say what was asked for and is not there; of a part of the keys, that can be right."""
+    """Return a message about callbacks that were asked for and are not there, "" if none are.
+
+    A part of the keys may well be empty.
+    """
     if selection.ids == (_NONE,):
         return ""
     if not selection.ids:
-        there = found or replace(selection, shard=None).size(catalog).callbacks
-        return "" if there else "nothing found"
+        total = found or replace(selection, shard=None).size(catalog).callbacks
+        return "" if total else "nothing found"
     absent = selection.absent(catalog)
     if not absent:
         return ""
@@ -93,7 +96,7 @@ def lacking(selection: Selection, catalog: Catalog, *, found: int) -> str:
 
 
 def begin(asked: Asked, selection: Selection, opened: Job) -> None:
-    """Write down what a job is asked for, if it is new."""
+    """Record what a job is asked for, if it is new."""
     if opened.asked() is None:
         opened.begin(
             {
@@ -114,7 +117,7 @@ def _check(asked: Asked) -> None:
 
 
 def _check_same(name: str, before: Mapping[str, Any], asked: Asked) -> None:
-    """Make sure that a job goes on as it was begun; what it was begun with may be left away."""
+    """Raise `SettingsError` unless a job goes on with the options it began with, or with none."""
     if before["url_sha256"] != asked.url_sha256:
         raise SettingsError(
             f"job {name} was begun with another --to, and holds its confirmations; use another name"

@@ -1,44 +1,44 @@
-"""What `replay` and `forward` share: options, and a bar that shows how far they are."""
+"""Options shared by `replay` and `forward`, and the progress bar of a replay."""
 
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from receiver.archive.schema import Entry
+from receiver.cli.bars import bar
 from receiver.replay.sending import SendOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Failures that are kept for the list at the end.
+# Failures that are listed at the end.
 LISTED_MAX = 1000
 _REDRAW_SECONDS = 0.1
 
 
 def send_options(command: F) -> F:
-    """Add how to send."""
+    """Add the options that say how to send."""
     options = (
-        click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most, a second."),
+        click.option(
+            "--rate", type=click.FloatRange(0, min_open=True), help="Maximum requests per second."
+        ),
         click.option(
             "--concurrency",
             type=click.IntRange(1, 1024),
             default=16,
             show_default=True,
-            help="So many at once.",
+            help="Number of concurrent requests.",
         ),
-        click.option("--gzip", is_flag=True, help="Send as gzip what came as gzip."),
+        click.option("--gzip", is_flag=True, help="Compress again what came as gzip."),
     )
     for option in reversed(options):
         command = option(command)
@@ -46,18 +46,16 @@ def send_options(command: F) -> F:
 
 
 class SendingBar:
-    """Shows on a terminal how far a replay is; keeps what failed."""
+    """Shows the progress of a replay on a terminal, and keeps its first failures."""
 
     def __init__(self, what: str, *, total: int) -> None:
-        self._bar = Progress(
+        self._bar = bar(
             TextColumn(what),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f}/s {task.fields[failed]} failed"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("", total=total, rate=0.0, failed=0)
         self._began = time.monotonic()
@@ -79,7 +77,7 @@ class SendingBar:
         self.stop()
 
     def __call__(self, entry: Entry, outcome: SendOutcome) -> None:
-        """Take note of a callback that is settled."""
+        """Count a callback that is settled."""
         self._settled += 1
         if not outcome.confirmed:
             self._failed += 1
@@ -92,7 +90,7 @@ class SendingBar:
             self._update(now)
 
     def stop(self) -> None:
-        """Show the last state and leave the terminal to others."""
+        """Show the last state and stop drawing."""
         self._update(time.monotonic())
         self._bar.stop()
 

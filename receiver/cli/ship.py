@@ -1,91 +1,98 @@
 """`receiver ship` and `receiver drain`."""
 
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from receiver import config, log
+from receiver import config
 from receiver import spool as spools
-from receiver.cli.masking import Mask
+from receiver.cli.bars import counting_bar
+from receiver.cli.base import check_spool, load, load_service
 from receiver.cli.output import complain, counted, output_option, print_json
 from receiver.errors import StoreError
-from receiver.service.parts import shipper_of, store_of
+from receiver.instance import Receiver
 from receiver.shipper import Shipped
 
 
 @click.command()
 @click.option("--spool", type=click.Path(path_type=Path), help="Spool directory (RECEIVER_SPOOL).")
+@click.option("--watch", is_flag=True, help="Ship again and again, until SIGTERM or Ctrl-C.")
 @output_option
-def ship(spool: Path | None, output: str) -> int:
-    """Ship once what is sealed, and what dead processes left.
+def ship(spool: Path | None, watch: bool, output: str) -> int:
+    """Ship the segments that are sealed, and those that dead processes left.
+
+    Ships once, or with --watch until it is stopped, and then a last time for at most
+    RECEIVER_SHUTDOWN_SECONDS.  `receiver serve` ships by itself; --watch is for a door that another
+    process manager runs on this machine.  It logs to stdout, backs off while the archive is down,
+    and exits with 0 after SIGTERM.  Without --watch, exit status 1 if a segment failed.
 
     \b
     Examples:
       receiver ship
       receiver ship --spool /mnt/old/spool --output json
+      receiver ship --watch & uvicorn --factory receiver.asgi:create
     """
-    settings = config.load(spool=spool)
-    log.configure(
-        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
-    )
-    _check_spool(settings)
-    total = _ship(settings)
+    if watch:
+        if output != "table":
+            raise click.UsageError("--watch prints logs, and takes no --output")
+        return _watch(config.load(spool=spool))
+    receiver = load(spool=spool)
+    check_spool(receiver.settings)
+    total = _ship(receiver)
     if output == "json":
         print_json(asdict(total))
     else:
-        click.echo(_said(total))
+        click.echo(_summary(total))
     return int(bool(total.failed))
 
 
-@click.command(short_help="Empty a spool whose receiver is gone.")
+def _watch(settings: config.Settings) -> int:
+    from receiver.service import running, shipping
+
+    receiver = load_service(settings)
+    shipping.share_heaps()
+    running.run(shipping.watch(receiver))
+
+
+@click.command()
 @click.option("--spool", type=click.Path(path_type=Path), help="Spool directory (RECEIVER_SPOOL).")
 @click.option(
     "--wait",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="Seconds to go on while the archive is away.",
+    help="Seconds to keep trying while the archive cannot be reached.",
 )
 @output_option
 def drain(spool: Path | None, wait: float, output: str) -> int:
-    """Empty a spool whose receiver is gone, and say whether it is empty.
+    """Ship everything in a spool whose receiver is gone, and report whether it is empty.
 
     The spool may be a whole one or the directory of a single process, on this machine or copied
-    from another.  What a living process still writes is left alone, and counts as not drained.
+    from another.  Segments that a running process is still writing are left alone, and count as
+    not drained.  Exit status 1 if the spool is not empty.
 
     \b
     Examples:
       receiver drain --spool /mnt/old/spool
       receiver drain --spool /mnt/old/spool --wait 3600
     """
-    settings = config.load(spool=spool)
-    log.configure(
-        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
-    )
-    _check_spool(settings)
-    total = _ship_until(settings, until=time.monotonic() + wait)
-    left = sum(found.bytes > 0 for found in spools.files(settings.spool))
+    receiver = load(spool=spool)
+    check_spool(receiver.settings)
+    total = _ship_until(receiver, until=time.monotonic() + wait)
+    left = sum(found.bytes > 0 for found in spools.files(receiver.settings.spool))
     if output == "json":
         print_json({**asdict(total), "left": left})
     else:
-        is_left = f"{counted(left, 'segment')} left" if left else "the spool is empty"
-        click.echo(f"{_said(total)}; {is_left}")
+        state = f"{counted(left, 'segment')} left" if left else "the spool is empty"
+        click.echo(f"{_summary(total)}; {state}")
     if left:
         complain(f"{counted(left, 'segment')} {'is' if left == 1 else 'are'} not drained")
     return int(bool(left or total.failed))
 
 
-def _check_spool(settings: config.Settings) -> None:
-    if not settings.spool.is_dir():
-        raise click.UsageError(f"there is no spool at {settings.spool}")
-
-
-def _said(total: Shipped) -> str:
+def _summary(total: Shipped) -> str:
     callbacks, segments = counted(total.records, "callback"), counted(total.segments, "segment")
     damaged, failed = counted(total.quarantined, "damaged part"), counted(total.failed, "segment")
     return (
@@ -94,10 +101,10 @@ def _said(total: Shipped) -> str:
     )
 
 
-def _ship_until(settings: config.Settings, *, until: float) -> Shipped:
+def _ship_until(receiver: Receiver, *, until: float) -> Shipped:
     while True:
         try:
-            return _ship(settings)
+            return _ship(receiver)
         except StoreError as exc:
             if time.monotonic() >= until:
                 raise
@@ -105,20 +112,13 @@ def _ship_until(settings: config.Settings, *, until: float) -> Shipped:
             time.sleep(min(10.0, max(0.0, until - time.monotonic())))
 
 
-def _ship(settings: config.Settings) -> Shipped:
-    shipper = shipper_of(settings, store_of(settings))
-    ready = sum(found.ready and found.bytes > 0 for found in spools.files(settings.spool))
-    with Progress(
-        TextColumn("shipping"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        task = progress.add_task("", total=ready)
+def _ship(receiver: Receiver) -> Shipped:
+    spool = receiver.settings.spool
+    ready = sum(found.ready and found.bytes > 0 for found in spools.files(spool))
+    with counting_bar("shipping") as bar:
+        task = bar.add_task("", total=ready)
 
         def shipped(_: str, done: Shipped) -> None:
-            progress.advance(task, done.segments)
+            bar.advance(task, done.segments)
 
-        return shipper.ship(settings.spool, shipped=shipped)
+        return receiver.shipper.ship(spool, shipped=shipped)

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from receiver import clock, config
+from receiver import clock
 from receiver import spool as spools
+from receiver.cli.base import load
 from receiver.cli.output import binary_stdout, complain, output_option, print_json, print_rows
 from receiver.providers import envelope
 from receiver.spool import segment
@@ -22,7 +23,7 @@ _STATES = {segment.OPEN: "open", segment.SEALED: "sealed", segment.TORN: "torn"}
 )
 @click.pass_context
 def spool(ctx: click.Context, root: Path | None) -> None:
-    """Look into a spool, also while a receiver writes it.
+    """Look into a spool, even while a receiver is writing to it.
 
     \b
     Examples:
@@ -34,14 +35,14 @@ def spool(ctx: click.Context, root: Path | None) -> None:
 
 
 def _root(ctx: click.Context) -> Path:
-    root = ctx.obj if ctx.obj is not None else config.load().spool
+    root = ctx.obj if ctx.obj is not None else load().settings.spool
     if not root.is_dir():
         raise click.UsageError(f"there is no spool at {root}")
     assert isinstance(root, Path)
     return root
 
 
-@spool.command("ls", short_help="List the segments: state, size, whether ready to ship.")
+@spool.command("ls", short_help="List the segments, their state and size.")
 @output_option
 @click.pass_context
 def ls(ctx: click.Context, output: str) -> None:
@@ -69,7 +70,7 @@ def ls(ctx: click.Context, output: str) -> None:
 @output_option
 @click.pass_context
 def verify(ctx: click.Context, output: str) -> int:
-    """Read every record and check it; exit with 1 if there is damage.
+    """Read and check every record.  Exit status 1 if there is damage.
 
     \b
     Examples:
@@ -101,12 +102,12 @@ def _verified(found: spools.Found) -> dict[str, Any]:
     }
 
 
-@spool.command("cat", short_help="Print the records of segments, without bodies.")
+@spool.command("cat", short_help="Print the records of segments, without their bodies.")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--raw", metavar="DELIVERY_ID", help="Write this delivery's body, as it came.")
+@click.option("--raw", metavar="DELIVERY_ID", help="Write only this delivery's body, as it came.")
 @click.pass_context
 def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
-    """Print the records of segments, all of them by default, as JSON Lines without bodies.
+    """Print the records of segments, by default of all, as JSON Lines without their bodies.
 
     \b
     Examples:
@@ -114,9 +115,11 @@ def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
       receiver spool cat data/spool/0192…/0192…-3.seg
       receiver spool cat --raw 0192… > body
     """
+    if ctx.obj is not None or paths:
+        load()  # for the secrets in it, which are masked
     for path in paths:
         if not _is_segment(path):
-            raise click.UsageError(f"{path} is no segment")
+            raise click.UsageError(f"{path} is not a segment")
     files = paths or tuple(found.path for found in spools.files(_root(ctx)))
     for delivery in _deliveries(files):
         if raw is None:
@@ -131,7 +134,7 @@ def cat(ctx: click.Context, paths: tuple[Path, ...], raw: str | None) -> int:
 
 
 def _is_segment(path: Path) -> bool:
-    """Say whether a file has a segment's name, without which its records are not known as such."""
+    """Return whether a file has the name of a segment; reading needs what the name says."""
     return path.suffix in segment.SUFFIXES and path.stem.rpartition("-")[2].isdigit()
 
 
@@ -142,7 +145,7 @@ def _deliveries(files: tuple[Path, ...]) -> Iterator[envelope.Envelope]:
                 try:
                     yield envelope.decode(part.head, part.body)
                 except ValueError:
-                    complain(f"{path}: no delivery at {part.offset}")
+                    complain(f"{path}: the record at {part.offset} is not a delivery")
 
 
 def _parts(path: Path) -> Iterator[segment.Record | segment.Damage | segment.Torn]:

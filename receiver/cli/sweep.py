@@ -1,36 +1,33 @@
 """`receiver sweep`."""
 
 import asyncio
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from receiver import config, log
-from receiver.cli.masking import Mask
+from receiver.cli.bars import counting_bar
+from receiver.cli.base import load
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.errors import LeaseHeld, LeaseLost, ProviderError, SettingsError, SpoolUnavailable
+from receiver.instance import APIS, Receiver
 from receiver.providers import PROVIDERS
 from receiver.reconciler import SweepRun, run_sweep
-from receiver.service import reconciling
-from receiver.service.apis import APIS
-from receiver.service.parts import shipper_of, store_of
-from receiver.store import Store
 
 _COLUMNS = ("provider", "listed", "foreign", "young", "held", "outcomes", "alarms")
 _REPAIRS = ("provider", "task_id", "tag", "outcome", "missing_seconds", "why", "how", "detail")
 
 
-@click.command(short_help="Fetch what the providers finished and the archive lacks.")
+@click.command()
 @click.argument("providers", nargs=-1, type=click.Choice(list(PROVIDERS)), metavar="[PROVIDER]…")
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched; collect nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be fetched, and fetch nothing.")
 @output_option
 def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
-    """Fetch what the providers finished and the archive lacks; all that are configured by default.
+    """Fetch the results that the providers have finished and the archive lacks, once.
+
+    Sweeps all providers whose API credentials are set, unless some are named.  Exit status 1 if a
+    result could not be fetched, or another instance is sweeping.
 
     \b
     Examples:
@@ -40,53 +37,37 @@ def sweep(providers: tuple[str, ...], dry_run: bool, output: str) -> int:
     for provider in providers:
         if provider not in APIS:
             raise click.UsageError(f"nothing to sweep for {provider}: receiver knows no API of it")
-    settings = config.load()
-    log.configure(
-        form=settings.log_format, level="error", stream=sys.stderr, hide=Mask(settings).text
-    )
-    chosen = tuple(dict.fromkeys(providers)) or tuple(reconciling.configured(settings))
+    receiver = load(level="error")
+    chosen = tuple(dict.fromkeys(providers)) or tuple(receiver.configured)
     if not chosen:
         raise SettingsError("no provider's API credentials are set; `receiver config` lists them")
-    store = store_of(settings)
-    # A provider that is down does not stop the others, nor the shipping of what was fetched.
-    status = max(_status(settings, store, provider, dry_run, output) for provider in chosen)
+    _ = receiver.store  # a wrong archive is one error, not one for each provider
+    # A provider that is down stops neither the others nor the shipping of what was fetched.
+    status = max(_status(receiver, provider, dry_run, output) for provider in chosen)
     if not dry_run:
-        shipper_of(settings, store).ship(settings.spool)
+        receiver.shipper.ship(receiver.settings.spool)
     return status
 
 
-def _status(
-    settings: config.Settings, store: Store, provider: str, dry_run: bool, output: str
-) -> int:
+def _status(receiver: Receiver, provider: str, dry_run: bool, output: str) -> int:
     try:
-        return int(_sweep(settings, store, provider, dry_run, output))
+        return int(_sweep(receiver, provider, dry_run, output))
     except (ProviderError, SpoolUnavailable, LeaseLost) as exc:
-        text = str(exc).removeprefix(f"{provider}: ")
-        complain(f"{provider}: {Mask(settings).text(text)}")
+        complain(f"{provider}: {str(exc).removeprefix(f'{provider}: ')}")
         return exc.exit_status
 
 
-def _sweep(
-    settings: config.Settings, store: Store, provider: str, dry_run: bool, output: str
-) -> bool:
-    with Progress(
-        TextColumn(provider),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bar:
+def _sweep(receiver: Receiver, provider: str, dry_run: bool, output: str) -> bool:
+    """Sweep one provider and print its report; return whether something failed."""
+    with counting_bar(provider) as bar:
         task = bar.add_task("", total=None)
 
         def progress(*, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         async def once() -> tuple[SweepRun, Any]:
-            run = reconciling.sweep_run_of(
-                settings, provider, store, dry_run=dry_run, progress=progress
-            )
-            return run, await run_sweep(reconciling.sweep_of(settings, provider), run)
+            run = receiver.sweep_run(provider, dry_run=dry_run, progress=progress)
+            return run, await run_sweep(receiver.sweep(provider), run)
 
         try:
             run, summary = asyncio.run(once())

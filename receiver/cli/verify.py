@@ -1,38 +1,37 @@
 """`receiver verify`."""
 
 import os
-import sys
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.progress import (
     FileSizeColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
 
-from receiver import config, log
 from receiver.archive.verify import Verified
 from receiver.archive.verify import verify as verify_archive
-from receiver.cli.find import check_archive
-from receiver.cli.masking import Mask
+from receiver.cli.bars import bar
+from receiver.cli.base import load
+from receiver.cli.lookup import check_archive
 from receiver.cli.moment import Instant, Moment, as_datetime, check_period
 from receiver.cli.output import counted, output_option, print_json, print_rows
-from receiver.service.parts import store_of
+from receiver.store import Store
 
 
-@click.command(short_help="Prove that the archive holds what its index claims.")
-@click.option("--since", type=Moment(), default="1d", show_default=True, help="From here on.")
-@click.option("--until", type=Moment(), default="0s", show_default="now", help="Before this.")
+@click.command()
+@click.option(
+    "--since", type=Moment(), default="1d", show_default=True, help="Beginning of the period."
+)
+@click.option("--until", type=Moment(), default="0s", show_default="now", help="End of the period.")
 @click.option("--quick", is_flag=True, help="Compare sizes and counts without reading callbacks.")
 @output_option
 def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
-    """Prove that the archive holds every segment and line that its index claims, without gaps.
+    """Check that the archive holds every segment and line that its index names, without gaps.
 
-    Whole days are verified: those that the period touches.  Exit status 1 if anything is amiss.
+    Checks every day that overlaps the period, as a whole.  Exit status 1 if there are problems.
 
     \b
     Examples:
@@ -40,14 +39,11 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
       receiver verify --since 2026-11-01 --until 2026-12-01 --quick --output json
     """
     check_period(since, until)
-    settings = config.load()
-    log.configure(
-        form=settings.log_format, level="warning", stream=sys.stderr, hide=Mask(settings).text
-    )
+    receiver = load()
     try:
-        found = _verify(settings, since, until, quick=quick)
+        found = _verify(receiver.store, since, until, quick=quick)
     except KeyboardInterrupt:
-        # At its end Python waits for all threads, and one may wait for a store that is silent.
+        # Python waits for all threads when it ends, and one may wait for a silent store.
         click.echo("\nreceiver: interrupted", err=True)
         os._exit(130)
     rows = [asdict(finding) for finding in found.findings]
@@ -59,9 +55,9 @@ def verify(since: Instant, until: Instant, quick: bool, output: str) -> int:
     elif rows or found.segments:
         if rows:
             print_rows(rows, output=output, columns=("what", "where", "detail"))
-        amiss = counted(len(rows), "finding") if rows else "nothing amiss"
+        problems = counted(len(rows), "problem") if rows else "no problems found"
         numbers = (("segment", found.segments), ("callback", found.lines), ("byte", found.bytes))
-        click.echo(f"{', '.join(counted(number, noun) for noun, number in numbers)}: {amiss}")
+        click.echo(f"{', '.join(counted(number, noun) for noun, number in numbers)}: {problems}")
     else:
         click.echo(f"nothing to verify between {_written(since)} and {_written(until)}")
     return int(bool(rows))
@@ -71,22 +67,19 @@ def _written(instant: Instant) -> str:
     return as_datetime(instant.us).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _verify(settings: config.Settings, since: Instant, until: Instant, *, quick: bool) -> Verified:
-    store = store_of(settings)
+def _verify(store: Store, since: Instant, until: Instant, *, quick: bool) -> Verified:
     check_archive(store)
-    with Progress(
-        TextColumn("{task.fields[segments]} segments"),
-        FileSizeColumn(),
-        TransferSpeedColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task("", total=None, segments=0)
+    columns = (FileSizeColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+    with bar(TextColumn("{task.fields[segments]} segments"), *columns) as progress:
+        task = progress.add_task("", total=None, segments=0)
+
+        def note(segments: int, size: int) -> None:
+            progress.update(task, completed=size, segments=segments)
+
         return verify_archive(
             store,
             since=as_datetime(since.us),
             until=as_datetime(until.us),
             quick=quick,
-            verified=lambda segments, size: bar.update(task, completed=size, segments=segments),
+            verified=note,
         )

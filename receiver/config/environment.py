@@ -1,4 +1,4 @@
-"""What the environment sets: a file `.env`, files that hold secrets, names that are no setting."""
+"""Where settings come from: the environment, a file `.env`, and files that hold secrets."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from receiver.errors import SettingsError
 
 PREFIX = "RECEIVER_"
 _FILE = "_FILE"
-# With a byte order mark the first name or secret would be another.
+# Skips a byte order mark, which would become part of the first name or secret.
 _ENCODING = "utf-8-sig"
 
 
@@ -22,13 +22,13 @@ def add_file() -> None:
     except OSError as exc:
         raise SettingsError(f".env: cannot read it: {exc.strerror}") from exc
     except ValueError as exc:
-        raise SettingsError(".env is no text (UTF-8)") from exc
+        raise SettingsError(".env is not text (UTF-8)") from exc
 
 
 def refuse_unknown(settings: Iterable[str], secrets: Iterable[str]) -> None:
-    """Raise `SettingsError` for a name that is no variable of ``settings`` and looks like one.
+    """Raise `SettingsError` for a name that looks like a setting and is not one of ``settings``.
 
-    Names are in upper case: in lower case they would be settings to one reader and not to another.
+    In lower case a name is unknown, too: not every program that reads it would take it for one.
     """
     known = {*settings, *(name + _FILE for name in secrets)}
     unknown = sorted(name for name in os.environ if _is_ours(name, known) and name not in known)
@@ -40,7 +40,7 @@ def refuse_unknown(settings: Iterable[str], secrets: Iterable[str]) -> None:
 
 
 def read_files(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return what stands in the files that `…_FILE` names, by the keys of ``variables``.
+    """Return the contents of the files that `…_FILE` variables name, by the keys of ``variables``.
 
     Raises `SettingsError`.
     """
@@ -64,7 +64,7 @@ def _read(name: str, path: str) -> str:
     except OSError as exc:
         raise SettingsError(f"{name}: cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
-        raise SettingsError(f"{name}: {path} is no text (UTF-8)") from exc
+        raise SettingsError(f"{name}: {path} is not text (UTF-8)") from exc
     if not text:
         raise SettingsError(f"{name}: {path} is empty")
     return text
@@ -75,7 +75,7 @@ def _is_ours(name: str, known: set[str]) -> bool:
 
 
 def _nearest(name: str, known: set[str]) -> str | None:
-    # All begin alike, which would make them all similar.
+    # Without the prefix, which makes all names similar.
     short = {setting.removeprefix(PREFIX): setting for setting in sorted(known)}
     found = difflib.get_close_matches(name.upper().removeprefix(PREFIX), short, n=1)
     return short[found[0]] if found else None

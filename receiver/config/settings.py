@@ -1,33 +1,26 @@
 """The settings: environment variables `RECEIVER_…`, read once, typed.
 
-A secret may stand in a file instead, named by the same variable with `_FILE` behind it.  Where
-there is a file `.env`, what it sets and the environment does not is added to the environment, so
-that it can hold `AWS_…` too.  An unknown `RECEIVER_…` name is an error, and so is an empty value: a
-typo, or a template with a hole in it, loses data quietly.
+A secret can be kept in a file instead, which the same variable with `_FILE` behind it names.  A
+file `.env` adds what the environment does not set, `AWS_…` included.  An unknown `RECEIVER_…` name
+is an error, and so is an empty value: a typo, or a template with a gap, would lose data silently.
 """
 
-import base64
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import (
     ByteSize,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from receiver.config import environment
 from receiver.config.environment import PREFIX
 from receiver.config.types import (
-    EMPTY,
     Bytes,
     Families,
     List,
@@ -36,12 +29,10 @@ from receiver.config.types import (
     SecondsAboveZero,
     Tokens,
     Url,
-    expected,
     read_text,
 )
-from receiver.errors import SettingsError
 
-# For this one, empty has a meaning: no proxy is believed.
+# Empty, this one means that no proxy is trusted.
 _MAY_BE_EMPTY = "forwarded_allow_ips"
 
 
@@ -258,7 +249,7 @@ class Settings(BaseSettings):
         if self.inflight_bytes_max < self.body_bytes_max:
             raise ValueError(
                 "RECEIVER_INFLIGHT_BYTES_MAX must be at least RECEIVER_BODY_BYTES_MAX, "
-                "or the largest body could never be taken"
+                "or the largest body could never be accepted"
             )
         if self.outscraper_signature == "required" and not self.outscraper_api_keys:
             raise ValueError(
@@ -284,29 +275,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments first, then the environment; `load` has seen to files."""
+        """Read arguments first, then the environment; `load` has read the files."""
         return init_settings, env_settings
-
-    def known_secrets(self) -> list[str]:
-        """Return all secrets in force, for redaction."""
-        one = (
-            self.dataforseo_password,
-            self.dataforapps_password,
-            self.diffbot_token,
-            self.forward_url,
-            self.replay_secret,
-        )
-        secrets = (*self.tokens, *self.outscraper_api_keys, *filter(None, one))
-        accounts = (
-            (self.dataforseo_login, self.dataforseo_password),
-            (self.dataforapps_login, self.dataforapps_password),
-        )
-        return [secret.get_secret_value() for secret in secrets] + [
-            # As HTTP's Basic has them.
-            base64.b64encode(f"{login}:{password.get_secret_value()}".encode()).decode()
-            for login, password in accounts
-            if login and password
-        ]
 
 
 SECRETS = frozenset(
@@ -326,68 +296,3 @@ def variable(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else PREFIX + field.upper()
-
-
-def load(**given: Any) -> Settings:
-    """Return the settings of this process's environment; ``given`` goes before it.
-
-    Raises `SettingsError`, which names the variable and never its value.
-    """
-    environment.add_file()
-    refuse_unknown()
-    return _read(given)
-
-
-def load_known() -> Settings:
-    """Return the settings of this process's environment, whatever else it sets."""
-    environment.add_file()
-    return _read({})
-
-
-def refuse_unknown() -> None:
-    """Raise `SettingsError` where the environment sets what is no setting."""
-    environment.refuse_unknown(map(variable, Settings.model_fields), map(variable, SECRETS))
-
-
-def dump(settings: Settings) -> bytes:
-    """Return settings as one line for another process of this instance, secrets included."""
-    return orjson.dumps({name: _plain(getattr(settings, name)) for name in Settings.model_fields})
-
-
-def restore(line: bytes) -> Settings:
-    """Return the settings that `dump` wrote."""
-    return Settings(**orjson.loads(line))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, int | float | str) else str(value)
-
-
-def _read(given: Mapping[str, Any]) -> Settings:
-    contents = environment.read_files({name: variable(name) for name in SECRETS})
-    before = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Settings(**contents | before)
-    except ValidationError as exc:
-        # One line for each: pydantic has one for each sort of value that it tried.
-        lines = dict.fromkeys(_explain(dict(error)) for error in exc.errors())
-        raise SettingsError("; ".join(lines)) from None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    field = str(error["loc"][0])
-    if field not in Settings.model_fields:
-        return f"{field}: {message}"
-    if error["type"] == EMPTY:
-        return f"{variable(field)} {message}"
-    if error["type"] != "value_error":
-        wanted = expected(Settings.model_fields[field])
-        message = f"must be {wanted}" if wanted else message
-    return f"{variable(field)}: {message}"

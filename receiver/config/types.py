@@ -1,4 +1,4 @@
-"""The sorts of values that settings have: read, checked, explained and shown."""
+"""The types of values that settings have: how they are read, checked, explained and shown."""
 
 import ipaddress
 import re
@@ -24,8 +24,8 @@ _UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 def read_text(text: str, field: FieldInfo) -> str:
     """Return the text of a setting: never empty, and a choice in lower case.
 
-    An empty text is mostly a variable of a template that nobody set, and would be a path, a host
-    or a password all the same.
+    An empty value is usually an unset variable in a template; it would pass for a path, a host or
+    a password.
     """
     if not text.strip():
         raise PydanticCustomError(EMPTY, "is empty: set it, or leave it out")
@@ -33,7 +33,7 @@ def read_text(text: str, field: FieldInfo) -> str:
 
 
 def expected(field: FieldInfo) -> str:
-    """Return in words what a setting takes, "" where any text will do."""
+    """Return in words what a setting takes, "" if it takes any text."""
     kind = field.annotation
     low, above, high = (_bound(field, name) for name in ("ge", "gt", "le"))
     if get_origin(kind) is Literal:
@@ -56,7 +56,7 @@ def _bound(field: FieldInfo, name: str) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return a value as it may be set again, secrets masked."""
+    """Return a value in the form in which it can be set, with secrets masked."""
     if value is None:
         return ""
     if isinstance(value, SecretStr):
@@ -104,8 +104,8 @@ def _read_networks(parts: Any) -> Any:
         try:
             networks.append(ipaddress.ip_network(part))
         except ValueError:
-            hint = "a network has zeros behind its prefix (1.0.0.0/8)"
-            raise ValueError(f"entry {number} is no address or network; {hint}") from None
+            hint = "a network has only zeros after its prefix (1.0.0.0/8)"
+            raise ValueError(f"entry {number} is not an address or network; {hint}") from None
     return tuple(networks)
 
 

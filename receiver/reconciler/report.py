@@ -123,7 +123,9 @@ class Report:
 
     def _lines(self) -> Iterator[bytes]:
         for repair in self.repairs:
-            yield _line({"type": "task", **asdict(repair)})
+            task = asdict(repair)
+            texts = {name: self.hide(text) for name, text in task.items() if isinstance(text, str)}
+            yield _line({"type": "task", **task, **texts})
         yield _line({"type": "summary", **asdict(self.summary())})
 
 

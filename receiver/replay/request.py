@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -21,7 +21,6 @@ from receiver.providers.base import Entrance
 
 PLACEHOLDERS = ("{provider}", "{kind}", "{path}")
 
-_SECRET_CHARACTERS = 8
 _BRACES = re.compile(r"\{[^}]*\}|[{}]")
 # Headers that describe the bytes as they came; they are sent only with those bytes.
 _OF_WIRE_BYTES = ("content-encoding", "x-hub-signature-256")
@@ -45,13 +44,12 @@ class Form:
     """How requests are made: where they go, and in what form.
 
     ``url`` may hold `{provider}`, `{kind}` and `{path}` (what followed the token in the URL that
-    the provider called).  Raises `SettingsError` if it cannot be called.  Of the URL only
-    ``origin`` may be shown; ``hidden`` are the parts of it that can be secrets.
+    the provider called).  Raises `SettingsError` if it cannot be called.  Only ``origin`` of it
+    may be shown: the rest can hold secrets.
     """
 
     def __init__(self, url: str, *, gzip: bool = False, marked: bool = True) -> None:
         self.origin = _origin(url)
-        self.hidden = _pieces(url)
         self._base, _, self._query = url.partition("?")
         self._gzip = gzip
         self._marked = marked
@@ -127,16 +125,6 @@ def _origin(url: str) -> str:
         raise SettingsError("the URL to send to must be ASCII, with no space, fragment or {host}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
-
-
-def _pieces(url: str) -> frozenset[str]:
-    """Return the parts of a URL that are long enough to be secrets, also as what they spell."""
-    for place in PLACEHOLDERS:
-        url = url.replace(place, "/")
-    parts = re.split(r"[/?&=:@]", url)
-    return frozenset(
-        part for part in (*parts, *map(unquote, parts)) if len(part) >= _SECRET_CHARACTERS
-    )
 
 
 def _is_visible(text: str) -> bool:

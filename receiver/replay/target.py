@@ -7,7 +7,7 @@ signature, or a token in the URL, elsewhere.  For the same reason no error messa
 import io
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -45,16 +45,15 @@ class NoAnswer(Exception):
 class Target:
     """Sends requests.  Use as an async context manager; safe for concurrent sends.
 
-    ``hidden`` are pieces of the URL that can be secrets: targets repeat it in their answers.
+    ``hide`` returns a text without secrets: targets repeat the URL in their answers.
     """
 
     def __init__(
-        self, *, connections: int, timeout_seconds: float, hidden: Iterable[str] = ()
+        self, *, connections: int, timeout_seconds: float, hide: Callable[[str], str] = str
     ) -> None:
         self._connections = connections
         self._timeout_seconds = timeout_seconds
-        # The longest first: one may be the beginning of another.
-        self._hidden = sorted(hidden, key=len, reverse=True)
+        self._hide = hide
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -101,10 +100,8 @@ class Target:
             raise NoAnswer(_why(exc), reached=not isinstance(exc, _UNREACHABLE)) from None
 
     def _detail(self, content: bytes) -> str:
-        text = content.decode("utf-8", "replace")
-        for secret in self._hidden:
-            text = text.replace(secret, "***")
-        return text[:_DETAIL_CHARACTERS]
+        # Masked before it is cut: half a secret would not be recognized.
+        return self._hide(content.decode("utf-8", "replace"))[:_DETAIL_CHARACTERS]
 
 
 def _why(exc: Exception) -> str:

@@ -1,9 +1,9 @@
-"""The composition root: settings become parts, and parts a running instance.
+"""A running instance: the parent, its server processes, and the passes that are repeated.
 
-    parent            watches, ships, measures, serves /metrics and /status
-      server process  takes callbacks, and does nothing else; one spool directory each
+    parent            watches, ships, measures, sweeps, forwards, serves /metrics and /status
+      server process  takes callbacks and does nothing else; each has a spool directory of its own
       server process  …
 
-All server processes share one listening socket.  Each has a channel to the parent: it reports its
-metrics there, is told to drain there, and learns there that the parent is gone.
+All server processes share one listening socket.  Each has a channel to the parent: it sends its
+metrics there, is told when to drain, and notices when the parent is gone.
 """

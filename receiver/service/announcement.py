@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 from receiver import log
-from receiver.config import Settings
-from receiver.service.parts import urls_of
+from receiver.instance import Receiver
 
 _BODY = '{"tasks":[{"id":"task-1"}]}'
 
 
-def announce(settings: Settings, *, base: str, admin_base: str, welcome: bool) -> None:
+def announce(receiver: Receiver, *, base: str, admin_base: str, welcome: bool) -> None:
     """Print where this instance listens; in JSON one record each, at every level.
 
     Where people read the log, a first screen follows: what to try and how to stop.  With
@@ -25,31 +24,32 @@ def announce(settings: Settings, *, base: str, admin_base: str, welcome: bool) -
     log.announce(f"listening on {base}")
     if log.form() != "json" and logging.getLogger().isEnabledFor(logging.INFO):
         # Not through the log, which masks the token.
-        sys.stdout.write(_first_screen(settings, _url(settings, base) if welcome else None))
+        sys.stdout.write(_first_screen(receiver, _url(receiver, base) if welcome else None))
 
 
-def _url(settings: Settings, base: str) -> str:
+def _url(receiver: Receiver, base: str) -> str:
     """Return the URL of a first callback."""
-    url = next(url["url"] for url in urls_of(settings, base) if url["kind"] == "postback")
+    url = next(url["url"] for url in receiver.urls(base) if url["kind"] == "postback")
     return url.replace("$id", "task-1").replace("$tag", "try")
 
 
-def _first_screen(settings: Settings, url: str | None) -> str:
+def _first_screen(receiver: Receiver, url: str | None) -> str:
     """Return at most 13 lines, most of which fit into 80 columns."""
-    receiver, watched = program(), log.form() == "terminal"
+    settings, command = receiver.settings, program()
+    watched = log.form() == "terminal"
     bold = functools.partial(log.painted, colour=log.BOLD) if watched and not log.plain() else str
     later = f"on disk, and {settings.batch_seconds:g} s later in {settings.archive}"
     public = "" if settings.public_url else "RECEIVER_PUBLIC_URL=https://hooks.example.net "
     if url is None:
         first = f"A callback that is answered 200 is {later}. To find the newest:"
-        commands = [(first, f"{receiver} find --limit 10")]
+        commands = [(first, f"{command} find --limit 10")]
     else:
         commands = [
             ("Send a first callback from another terminal:", f"curl -d '{_BODY}' '{url}'"),
-            (f"Once answered it is {later}. To find it:", f"{receiver} find --task-id task-1"),
+            (f"Once answered it is {later}. To find it:", f"{command} find --task-id task-1"),
         ]
-    commands += [("To print the URLs to register with the providers:", f"{public}{receiver} urls")]
-    lines = [f"{what}\n  {bold(command)}\n" for what, command in commands]
+    commands += [("To print the URLs to register with the providers:", f"{public}{command} urls")]
+    lines = [f"{what}\n  {bold(line)}\n" for what, line in commands]
     end = "Callbacks are shown below as they come; Ctrl-C stops the receiver.\n" if watched else ""
     return "\n".join(["", *lines, end])
 

@@ -5,16 +5,15 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
-import receiver
-from receiver.config import Settings
+from receiver import __version__
 from receiver.door import Answered, Guard, Intake, Judge, Log, create_app
+from receiver.instance import Receiver
 from receiver.providers import PROVIDERS
-from receiver.service.parts import spool_root, tokens_of
 from receiver.spool import Spool
 
 
 def open_spool(
-    settings: Settings,
+    receiver: Receiver,
     *,
     batch_seconds: float | None = None,
     sealed: Callable[[str], None] | None = None,
@@ -24,8 +23,9 @@ def open_spool(
     ``batch_seconds`` replaces the setting; for ``sealed`` see `Spool`.  Raises
     `SettingsError` if the spool's root cannot be made.
     """
+    settings = receiver.settings
     return Spool(
-        spool_root(settings),
+        receiver.spool_root,
         batch_bytes=int(settings.batch_bytes),
         batch_seconds=settings.batch_seconds if batch_seconds is None else batch_seconds,
         spool_bytes_max=int(settings.spool_bytes_max),
@@ -36,14 +36,15 @@ def open_spool(
 
 
 def make_judge(
-    settings: Settings, log: Log, *, answered: Callable[[Answered], None] | None = None
+    receiver: Receiver, log: Log, *, answered: Callable[[Answered], None] | None = None
 ) -> Judge:
     """Return the judge of one server process.  Raises `SettingsError` if tokens are missing."""
+    settings = receiver.settings
     return Judge(
         providers=PROVIDERS,
         log=log,
         guard=Guard(
-            tokens=[token.encode() for token in tokens_of(settings)],
+            tokens=[token.encode() for token in receiver.tokens],
             signature=settings.outscraper_signature,
             signature_keys=[
                 key.get_secret_value().encode() for key in settings.outscraper_api_keys
@@ -62,7 +63,7 @@ def make_judge(
 
 
 def make_app(
-    settings: Settings,
+    receiver: Receiver,
     judge: Judge,
     *,
     unready: Callable[[], str | None],
@@ -72,7 +73,7 @@ def make_app(
     return create_app(
         judge,
         unready=unready,
-        version=receiver.__version__,
-        trusted_proxies=settings.forwarded_allow_ips,
+        version=__version__,
+        trusted_proxies=receiver.settings.forwarded_allow_ips,
         lifespan=lifespan,
     )

@@ -1,61 +1,47 @@
-"""Forms, signers and forwarders made from the settings."""
+"""Forwarding as a pass that is repeated."""
 
 import asyncio
 import logging
 from typing import Any
 
 from receiver import clock, metrics
-from receiver.config import Settings
-from receiver.errors import LeaseHeld, SettingsError
-from receiver.replay import Form, Forwarder, Sender
+from receiver.errors import LeaseHeld
+from receiver.instance import Receiver
+from receiver.replay import Forwarder, Sender
 from receiver.replay.job import check_name
-from receiver.replay.signature import Signer
-from receiver.replay.target import Target
 from receiver.service.reconciling import Repeat
-from receiver.store import Store
 
 _log = logging.getLogger(__name__)
 
-NAME = "default"
-# An instance that does not forward asks so often whether it may.
+DEFAULT_NAME = "default"
+# How often an instance that does not forward asks whether it may.
 ASK_SECONDS = 10.0
 
 
-def signer_of(settings: Settings) -> Signer | None:
-    """Return what signs, if there is a secret.  Raises `SettingsError` for what is none."""
-    secret = settings.replay_secret
-    if secret is None:
-        return None
-    try:
-        return Signer(secret.get_secret_value())
-    except ValueError as exc:
-        raise SettingsError(f"RECEIVER_REPLAY_SECRET: {exc}") from None
-
-
 class Forwarding:
-    """Forwards to one target, whenever this instance holds the lease.
+    """Forwards to `RECEIVER_FORWARD_URL` whenever this instance holds the lease.
 
-    Raises `SettingsError` where URL, secret or name cannot be used.
+    Raises `SettingsError` if URL, secret or name cannot be used.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        store: Store,
+        receiver: Receiver,
         *,
-        url: str,
-        name: str = NAME,
+        name: str = DEFAULT_NAME,
         since_us: int | None = None,
         rate: float | None = None,
     ) -> None:
-        self._settings = settings
-        self._store = store
-        self._form = Form(url, gzip=settings.forward_gzip, marked=False)
-        self._signer = signer_of(settings)
+        settings = receiver.settings
+        assert settings.forward_url is not None
+        self._receiver = receiver
+        self._form = receiver.form(
+            settings.forward_url.get_secret_value(), gzip=settings.forward_gzip, marked=False
+        )
+        self._signer = receiver.signer
         self._name = check_name(name)
         self._since_us = since_us
         self._rate = rate
-        # Ids differ from pass to pass, so that a lease that was lost is not taken for ours.
         self._forwarder: Forwarder | None = None
         self._held_by: str | None = None
         self.confirmed = self.failed = 0
@@ -88,27 +74,20 @@ class Forwarding:
 
     async def run(self) -> None:
         """Forward until cancelled; return at once if another instance does."""
-        settings = self._settings
-        async with Target(
-            connections=settings.forward_concurrency,
-            timeout_seconds=settings.target_timeout_seconds,
-            hidden=self._form.hidden,
-        ) as target:
-            forwarder = Forwarder(
-                store=self._store,
-                form=self._form,
-                sender=Sender(
-                    target,
-                    signer=self._signer,
-                    concurrency=settings.forward_concurrency,
-                    rate=self._rate,
-                    patient=True,
-                ),
-                name=self._name,
-                owner=f"{settings.instance}/{clock.new_id()}",
-                late_days=settings.forward_late_days,
-                lease_seconds=settings.lease_seconds,
-                since_us=self._since_us,
+        settings = self._receiver.settings
+        async with self._receiver.target(connections=settings.forward_concurrency) as target:
+            sender = Sender(
+                target,
+                signer=self._signer,
+                concurrency=settings.forward_concurrency,
+                rate=self._rate,
+                patient=True,
+            )
+            # Each pass has an owner's id of its own, so that it does not take a lease that an
+            # earlier one lost for its own.
+            owner = f"{settings.instance}/{clock.new_id()}"
+            forwarder = self._receiver.forwarder(
+                self._form, sender, name=self._name, owner=owner, since_us=self._since_us
             )
             self._forwarder = forwarder
             try:

@@ -5,9 +5,8 @@ import time
 from typing import Any
 
 from receiver import metrics, spool
-from receiver.config import Settings
+from receiver.instance import Receiver
 from receiver.service.lag import Lag
-from receiver.service.parts import spool_root
 
 # At most a tenth of the time is spent on measuring.
 _REST = 10
@@ -16,10 +15,10 @@ _REST = 10
 class Measuring:
     """Measures the spool as often as the time that it takes allows."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._root = spool_root(settings)
-        self._bytes_max = int(settings.spool_bytes_max)
-        self._reserve_bytes = int(settings.disk_reserve_bytes)
+    def __init__(self, receiver: Receiver) -> None:
+        self._root = receiver.spool_root
+        self._bytes_max = int(receiver.settings.spool_bytes_max)
+        self._reserve_bytes = int(receiver.settings.disk_reserve_bytes)
         self._lag = Lag()
         self._again_at = 0.0
         # Part of `/status`; empty before the first measurement.

@@ -1,4 +1,4 @@
-"""A server process as its parent sees it."""
+"""A server process, as its parent sees it."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,11 @@ _log = logging.getLogger(__name__)
 
 
 class ServerProcess:
-    """Started, listened to, told to drain, waited for."""
+    """Starts a server process, talks to it, and waits for its end.
+
+    ``is_ready`` is called once it serves, and ``sealed`` with the name of each segment that waits
+    for the archive.
+    """
 
     def __init__(
         self,
@@ -36,8 +40,8 @@ class ServerProcess:
     async def start(self, listener: socket.socket) -> None:
         """Start the process on the shared socket, with a channel to this one.
 
-        The settings go over the channel: read again, they might be others than its siblings'.
-        Raises `OSError` where the system cannot start a process now.
+        The settings are sent over the channel: read again, they could differ from those of the
+        other server processes.  Raises `OSError` if the system cannot start a process now.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -63,22 +67,22 @@ class ServerProcess:
     async def wait(self) -> int:
         """Wait for its end; return its exit status, negative for a signal."""
         status = await self._process.wait()
-        await self._reading  # what it said last
+        await self._reading  # its last messages
         self._writer.close()
         return status
 
     def drain(self, seconds: float) -> None:
-        """Tell it to drain for so long and then to end; a second time, to end now."""
+        """Tell it to drain for some seconds and then to end; called again, to end now."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps({"drain": seconds}) + b"\n")
 
     def confirm(self, segment: str) -> None:
-        """Tell it that the archive has a segment."""
+        """Tell it that a segment is archived."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps({"archived": segment}) + b"\n")
 
     def kill(self) -> None:
-        """End it at once; what it acknowledged is on disk."""
+        """End it at once; the callbacks that it acknowledged are on disk."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
@@ -88,7 +92,7 @@ class ServerProcess:
                 try:
                     message = orjson.loads(line)
                 except ValueError as exc:
-                    # One that is killed leaves half a line.
+                    # A process that is killed leaves half a line.
                     extra = {"pid": self.pid, "error": str(exc)}
                     _log.warning("message of a server process cannot be read", extra=extra)
                 else:

@@ -22,6 +22,7 @@ from receiver import metrics
 from receiver.config import Settings
 from receiver.door import Judge
 from receiver.door.protocol import BoundedProtocol
+from receiver.instance import Receiver
 from receiver.service.callback_line import printer
 from receiver.service.door import make_app, make_judge, open_spool
 from receiver.spool import ArchiveAck, Spool
@@ -47,30 +48,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(settings: Settings, *, listener: socket.socket, channel: socket.socket) -> None:
+def run(receiver: Receiver, *, listener: socket.socket, channel: socket.socket) -> None:
     """Serve until the parent says to stop, or is gone."""
     # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group.  The parent
     # decides what they mean: stopping at once would skip the drain.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener, channel))
+        runner.run(_serve(receiver, listener, channel))
 
 
-async def _serve(settings: Settings, listener: socket.socket, channel: socket.socket) -> None:
+async def _serve(receiver: Receiver, listener: socket.socket, channel: socket.socket) -> None:
+    settings = receiver.settings
     reader, writer = await asyncio.open_connection(sock=channel)
-    spool = _open_spool(settings, writer)
+    spool = _open_spool(receiver, writer)
     archive_ack = None
     if settings.ack == "archive":
         archive_ack = ArchiveAck(spool, seconds_max=settings.archive_ack_seconds_max)
     log = archive_ack or spool
-    judge = make_judge(settings, log, answered=printer())
+    judge = make_judge(receiver, log, answered=printer())
 
     def unready() -> str | None:
         # An archive that does not confirm is no reason: another instance would meet it too.
         return "draining" if judge.draining else spool.problem()
 
-    server = _Server(_uvicorn_config(settings, make_app(settings, judge, unready=unready)))
+    server = _Server(_uvicorn_config(settings, make_app(receiver, judge, unready=unready)))
     server.started_event = asyncio.Event()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await server.started_event.wait()
@@ -87,16 +89,17 @@ async def _serve(settings: Settings, listener: socket.socket, channel: socket.so
         writer.close()
 
 
-def _open_spool(settings: Settings, writer: asyncio.StreamWriter) -> Spool:
+def _open_spool(receiver: Receiver, writer: asyncio.StreamWriter) -> Spool:
     """Open the spool; with `RECEIVER_ACK=archive` it seals early and reports to the parent."""
+    settings = receiver.settings
     if settings.ack == "spool":
-        return open_spool(settings)
+        return open_spool(receiver)
 
     def sealed(segment: str) -> None:
         writer.write(orjson.dumps({"sealed": segment}) + b"\n")
 
     seconds = min(settings.batch_seconds, settings.archive_ack_ms / 1000)
-    return open_spool(settings, batch_seconds=seconds, sealed=sealed)
+    return open_spool(receiver, batch_seconds=seconds, sealed=sealed)
 
 
 # `Any`: uvicorn and Starlette have types of their own for the same ASGI.

@@ -5,6 +5,7 @@ and quick; who calls retries for ever, with back-off.
 """
 
 import logging
+import re
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -232,7 +233,7 @@ class S3Store:
             client = boto3.session.Session().client("s3", config=config)
         except (botocore.exceptions.BotoCoreError, ValueError) as exc:
             hint = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
-            raise SettingsError(f"S3: {exc}; {hint}") from exc
+            raise SettingsError(f"S3: {_message(exc)}; {hint}") from exc
         # The star puts it before a handler of botocore's own that would parse all of an answer.
         client.meta.events.register("before-parse.*.ListObjectsV2", s3_listing.take_contents)
         return client
@@ -253,9 +254,11 @@ class S3Store:
             return StoreRefused(f"{what}: {self._bucket!r} cannot be a bucket", hint=hint)
         if code in _HINTS:
             return StoreRefused(f"{what}: {code}", hint=_HINTS[code])
-        return StoreError(f"{what}: {code or _plain(exc)}")
+        return StoreError(f"{what}: {code or f'{type(exc).__name__}: {_message(exc)}'}")
 
 
+# Up to the last @ inside the quotes: a password may hold anything.
+_USERINFO = re.compile("//[^\"'`]*@")
 _FAILURES = (
     botocore.exceptions.BotoCoreError,
     botocore.exceptions.ClientError,
@@ -277,6 +280,12 @@ def _code(exc: Exception) -> str:
     return ""
 
 
-def _plain(exc: Exception) -> str:
-    # The message alone: it names the endpoint, and holds no credentials.
-    return f"{type(exc).__name__}: {exc}"
+def _message(exc: Exception) -> str:
+    """Return an error's message without credentials: user and password of an endpoint or proxy.
+
+    What any library below raised can repeat a header, and with it a session token, so that only
+    the name of the error is given.
+    """
+    if type(exc) is botocore.exceptions.HTTPClientError:
+        return type(exc.kwargs.get("error")).__name__
+    return _USERINFO.sub("//", str(exc))

@@ -18,8 +18,7 @@ from receiver.catalog import Catalog, Synced, file
 from receiver.catalog.filters import Filters
 from receiver.config import Settings
 from receiver.errors import StoreError
-from receiver.service.reconciling import catalog_of
-from receiver.store import Store, open_store
+from receiver.instance import Receiver
 from tests.catalog.place import SINCE, TODAY, CountingStore, put_index
 from tests.tools.support.relay import Relay
 from tests.tools.support.s3 import Bucket
@@ -69,22 +68,22 @@ def test_each_archive_has_a_file_of_its_own(
 ) -> None:
     given: dict[str, Any] = {"catalog": tmp_path / "catalogs"}
 
-    def synced(store: Store) -> set[str]:
-        catalog_of(Settings(**given), store).sync()
+    def synced(archive: str) -> set[str]:
+        Receiver(Settings(**given, archive=archive)).catalog.sync()
         return {found.name for found in (tmp_path / "catalogs").glob("*.sqlite")}
 
     for name, value in bucket.environ.items():
         monkeypatch.setenv(name, value)
-    first = synced(open_store(f"s3://{bucket.name}/some/where"))
+    first = synced(f"s3://{bucket.name}/some/where")
     assert 1 == len(first)
-    assert first == synced(open_store(f"s3://{bucket.name}/some/where"))
+    assert first == synced(f"s3://{bucket.name}/some/where")
     # The same names at another endpoint.
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay.url)
-    assert 2 == len(synced(open_store(f"s3://{bucket.name}/some/where")))
+    assert 2 == len(synced(f"s3://{bucket.name}/some/where"))
     for number, place in enumerate(("here", "there"), 3):
         (tmp_path / place).mkdir()
         monkeypatch.chdir(tmp_path / place)
-        assert number == len(synced(open_store("archive")))
+        assert number == len(synced("archive"))
 
 
 def damage(path: Path) -> None:

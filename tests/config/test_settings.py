@@ -108,7 +108,9 @@ def test_a_secret_may_stand_in_a_file(
     monkeypatch.setenv(variable(field) + "_FILE", str(tmp_path / "secret"))
     if field.endswith("_password"):
         monkeypatch.setenv(variable(field).replace("PASSWORD", "LOGIN"), "login")
-    assert TOKEN == load().known_secrets()[0]
+    value = getattr(load(), field)
+    secret = value[0] if isinstance(value, tuple) else value
+    assert TOKEN == secret.get_secret_value()
 
 
 def test_a_file_may_hold_several_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_secret_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_a_secret_file_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     why = refused(monkeypatch, RECEIVER_TOKENS_FILE=sys.executable)
-    assert f"RECEIVER_TOKENS_FILE: {sys.executable} is no text (UTF-8)" == why
+    assert f"RECEIVER_TOKENS_FILE: {sys.executable} is not text (UTF-8)" == why
 
 
 def test_a_secret_file_that_is_empty_is_named(
@@ -164,12 +166,6 @@ def test_secrets_are_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) 
     shown = f"{settings} {settings!r} {settings.model_dump_json()}"
     for secret in (TOKEN, "key-of-outscraper", "token-of-the-target", "hooks.example", "MfKQ9r8G"):
         assert secret not in shown
-    assert [
-        TOKEN,
-        "key-of-outscraper",
-        "https://hooks.example.net/token-of-the-target",
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    ] == settings.known_secrets()
 
 
 def test_nothing_is_forwarded_or_signed_unless_it_is_asked_for() -> None:
@@ -250,7 +246,7 @@ def test_a_file_env_that_is_no_text_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / ".env").write_bytes(content)
-    assert ".env is no text (UTF-8)" == refused(monkeypatch)
+    assert ".env is not text (UTF-8)" == refused(monkeypatch)
 
 
 def test_a_byte_order_mark_is_no_part_of_what_a_file_says(
@@ -315,7 +311,8 @@ def test_no_proxy_is_believed_where_none_is_named(monkeypatch: pytest.MonkeyPatc
         (
             "RECEIVER_DATAFORSEO_SOURCES",
             "1.0.0.0/8, 1.2.3.4/8",
-            "entry 2 is no address or network; a network has zeros behind its prefix (1.0.0.0/8)",
+            "entry 2 is not an address or network; "
+            "a network has only zeros after its prefix (1.0.0.0/8)",
         ),
         (
             "RECEIVER_DATAFORSEO_FAMILIES",

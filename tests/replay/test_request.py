@@ -330,17 +330,6 @@ def test_of_a_url_only_where_it_leads_may_be_shown(url: str, origin: str) -> Non
     assert origin == Form(url).origin
 
 
-def test_what_can_be_a_secret_in_a_url_is_named() -> None:
-    url = "https://user-0001:pass%2Fword@h/{provider}/hook-token{path}?key=12345678&a=b"
-    assert {
-        "user-0001",
-        "pass%2Fword",
-        "pass/word",
-        "hook-token",
-        "12345678",
-    } == Form(url).hidden
-
-
 @pytest.mark.parametrize(
     "url",
     [

@@ -8,6 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
+from receiver.masking import Masker
 from receiver.replay.target import Answer, NoAnswer, Target
 from tests.tools.support.target import Reply, TargetServer
 
@@ -158,8 +159,8 @@ def test_what_must_not_be_shown_is_not_in_what_is_told(server: TargetServer) -> 
     )
 
     async def once() -> Answer:
-        hidden = [SECRET, longer]
-        async with Target(connections=1, timeout_seconds=10.0, hidden=hidden) as target:
+        hide = Masker([SECRET, longer]).text
+        async with Target(connections=1, timeout_seconds=10.0, hide=hide) as target:
             return await target.send("POST", f"{server.url}/{longer}", headers={}, body=b"")
 
     detail = asyncio.run(once()).detail

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from receiver import log
 from receiver.config import Settings
+from receiver.instance import Receiver
 from receiver.service.announcement import announce, program
 from tests.log.streams import Stream
 
@@ -41,7 +42,7 @@ def announced(
     stream = Stream(terminal=terminal)
     monkeypatch.setattr(sys, "stdout", log.queued(stream))
     log.configure(form=form, level=level)
-    announce(settings, base=_BASE, admin_base=_ADMIN, welcome=welcome)
+    announce(Receiver(settings), base=_BASE, admin_base=_ADMIN, welcome=welcome)
     return stream.text()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from receiver import clock, metrics, spool
 from receiver.config import Settings
+from receiver.instance import Receiver
 from receiver.service.measuring import Measuring
 from receiver.spool import segment
 from tests.tools.deliveries import head_of, segment_file
@@ -37,7 +38,7 @@ async def test_what_the_spool_holds_is_shown(
 ) -> None:
     now = clock.now_us()
     monkeypatch.setattr(clock, "now_us", lambda: now)
-    measuring = Measuring(settings(tmp_path))
+    measuring = Measuring(Receiver(settings(tmp_path)))
     assert {} == measuring.status
     head = head_of(at_us=now - 30_000_000)
     for suffix in (segment.SEALED, segment.SEALED, segment.TORN):
@@ -57,7 +58,7 @@ async def test_what_the_spool_holds_is_shown(
 
 
 async def test_an_overfull_spool_has_nothing_left(tmp_path: Path) -> None:
-    measuring = Measuring(settings(tmp_path))
+    measuring = Measuring(Receiver(settings(tmp_path)))
     segment_file(tmp_path / "spool", [(head_of(), bytes(2 << 20))])
     await measuring.run()
     assert 0 == measuring.status["spool"]["left_bytes"]
@@ -67,7 +68,7 @@ async def test_an_overfull_spool_has_nothing_left(tmp_path: Path) -> None:
 async def test_a_long_measurement_is_followed_by_a_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measuring = Measuring(settings(tmp_path))
+    measuring = Measuring(Receiver(settings(tmp_path)))
     now, counted = 100.0, 0
     real = spool.files
 

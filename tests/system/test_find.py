@@ -195,7 +195,7 @@ def test_a_body_that_is_no_text_is_not_printed(kept: Kept) -> None:
     for delivery, sample in kept.all.items():
         if sample.content[:3] in (b"\xff\xfe\x00", b"\x1f\x8b\x08"):
             ran = kept.it.command("show", delivery)
-            assert f"({len(sample.content)} bytes that are no text;" in ran.stdout.splitlines()[-1]
+            assert f"({len(sample.content)} bytes that are not text;" in ran.stdout.splitlines()[-1]
             return
     raise AssertionError("there is no such sample")
 
@@ -439,7 +439,7 @@ def test_verify_finds_nothing_amiss_and_counts(kept: Kept) -> None:
         ran = kept.it.command("verify", *quick)
         assert (0, "") == (ran.returncode, ran.stderr)
         counted = re.fullmatch(
-            r"(\d+) segments?, (\d+) callbacks, (\d+) bytes: nothing amiss\n", ran.stdout
+            r"(\d+) segments?, (\d+) callbacks, (\d+) bytes: no problems found\n", ran.stdout
         )
         assert counted is not None
         assert len(kept.archived) == int(counted[2])
@@ -460,7 +460,7 @@ def test_verify_says_by_its_status_that_something_is_amiss(kept: Kept, tmp_path:
     assert f"{path.relative_to(tmp_path / 'archive')}@0" == finding["where"]
     assert ("summary", 1) == (summary["type"], summary["findings"])
     ran = kept.it.command("verify", **elsewhere)
-    assert (1, "1 finding") == (ran.returncode, ran.stdout.splitlines()[-1].split(": ")[1])
+    assert (1, "1 problem") == (ran.returncode, ran.stdout.splitlines()[-1].split(": ")[1])
 
 
 def test_verify_can_be_interrupted_while_s3_is_silent(
