@@ -121,7 +121,7 @@ WHERE delivery_id IN (
     WHERE age = 1 OR "key" IS NULL
 );
 
--- Callbacks per day and status, from the index alone.
+-- Callbacks per day, provider and status, from the index alone.
 SELECT substr(received_at, 1, 10) AS day, provider, status, count(*) AS callbacks
 FROM receiver.entries
 WHERE "date" >= '2026-11-20'

@@ -6,7 +6,8 @@
 -- In each engine `callbacks` are the lines and `entries` is the index, a small part of the bytes, so
 -- ask it first.  `newest` is the newest callback of each provider's key.
 
--- A line of JSON is limited to 16 MiB by default; results can be larger.
+-- The columns are typed because guessed types depend on what the files happen to hold.  A line of
+-- JSON is limited to 16 MiB by default; results can be larger.
 CREATE VIEW callbacks AS
 FROM read_json(
     'data/archive/callbacks/**/*.jsonl.*',
@@ -75,13 +76,14 @@ WHERE delivery_id IN (
     ) = 1
 );
 
--- Callbacks per day and status, from the index alone.
+-- Callbacks per day, provider and status, from the index alone.
 SELECT received_at::DATE AS day, provider, status, count(*) AS callbacks
 FROM entries
 GROUP BY ALL
 ORDER BY ALL;
 
--- Values out of the newest results.  Conditions on date, provider and kind limit what is read.
+-- Values out of the newest results.  Conditions on date, provider and kind limit what is read;
+-- `invalid IS NULL` leaves out bodies that are not JSON.
 SELECT
     task_id,
     body->>'$.tasks[0].status_code' AS code,

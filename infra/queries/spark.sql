@@ -74,13 +74,14 @@ WHERE delivery_id IN (
     ) = 1
 );
 
--- Callbacks per day and status, from the index alone.
+-- Callbacks per day, provider and status, from the index alone.
 SELECT to_date(received_at) AS day, provider, status, count(*) AS callbacks
 FROM entries
 GROUP BY ALL
 ORDER BY ALL;
 
--- Values out of the newest results.  Conditions on date, provider and kind limit what is read.
+-- Values out of the newest results.  Conditions on date, provider and kind limit what is read;
+-- `invalid IS NULL` leaves out bodies that are not JSON.
 SELECT
     task_id,
     get_json_object(body, '$.tasks[0].status_code') AS code,

@@ -42,7 +42,7 @@ _LINE = """
     delivery_id    text    both   door     UUIDv7 of this delivery
     provider       text    both   door     dataforseo, dataforapps, diffbot or outscraper
     kind           text    both   door     postback, pingback, notification, webhook or result
-    origin         text    both   door     callback, or sweep if it was fetched
+    origin         text    both   door     callback, or why it was fetched, such as sweep
     task_id        text?   both   adapter  the provider's id of the task; for Diffbot the job's name
     tag            text?   both   adapter  the user's own tag
     key            text?   both   adapter  the same for every delivery of one callback

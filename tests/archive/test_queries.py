@@ -36,7 +36,7 @@ def columns(of: Iterable[Column], engine: str) -> dict[str, str]:
 
 
 def athena_table(name: str) -> Any:
-    [found] = [s for s in engines.queries("athena") if f"TABLE receiver.{name} (" in s]
+    [found] = [s for s in engines.athena() if f"TABLE receiver.{name} (" in s]
     return sqlglot.parse_one(found, dialect="hive")
 
 
@@ -82,9 +82,7 @@ def partitions_of(table: Any) -> dict[str, str]:
     return columns_of(table.find(exp.PartitionedByProperty))
 
 
-@pytest.mark.parametrize(
-    "statement", engines.queries("athena"), ids=lambda text: text.split("(")[0].strip()
-)
+@pytest.mark.parametrize("statement", engines.athena(), ids=lambda text: text.split("(")[0].strip())
 def test_athena_statements_are_whole(statement: str) -> None:
     dialect = "hive" if statement.startswith(("CREATE EXTERNAL", "CREATE DATABASE")) else "trino"
     # The parser returns a Command for what it does not understand.

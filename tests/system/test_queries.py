@@ -1,7 +1,7 @@
-"""The SQL in `infra/queries/` reads an archive that the real command wrote, all of it.
+"""The SQL of `infra/queries/` reads an archive that the real command wrote, all of it.
 
-DuckDB and Spark run their statements as they are.  Athena's are translated and run in DuckDB, which
-shows that they ask what they should, but not that Athena accepts them.
+DuckDB and Spark run their statements unchanged.  Athena's are translated and run in DuckDB, which
+tests what they ask, not whether Athena accepts them.
 """
 
 import base64
@@ -23,7 +23,6 @@ from sqlglot import exp
 
 from tests.tools.support import engines
 from tests.tools.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
-from tests.tools.support.tools import needs
 
 # On a busy machine Spark alone takes over a minute to start.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -36,14 +35,14 @@ _DUCKDB_TYPES = {"TEXT": "VARCHAR", "BIGINT": "BIGINT", "ARRAY<ARRAY<TEXT>>": "V
 
 
 class Engine:
-    """An engine on which its statements were run."""
+    """An engine that has run its statements."""
 
     def __init__(self, name: str, run: Run, archive: Path, date: str) -> None:
         self.name = name
         self.run = run
         # The answer to each question, by its columns.
         self.answers: dict[tuple[str, ...], Rows] = {}
-        for statement in engines.queries(name.lower(), str(archive), date):
+        for statement in engines.queries(name, str(archive), date):
             columns, rows = run(statement)
             self.answers[columns] = rows
 
@@ -69,8 +68,9 @@ def date(lines: list[dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
-    """A session on loopback, for all tests of this module."""
-    needs("java")
+    """A Spark session on loopback, for all tests of this module."""
+    if shutil.which("java") is None:
+        pytest.skip("java is not installed")
     from pyspark.sql import SparkSession
 
     builder: Any = SparkSession.builder
@@ -113,7 +113,7 @@ def _asking(connection: duckdb.DuckDBPyConnection) -> Run:
 
 
 def newest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The model: of each provider's key the line that came last."""
+    """The model: the last line of each provider's key."""
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     keyless = []
     for line in sorted(lines, key=lambda line: (line["received_at"], line["delivery_id"])):
@@ -125,7 +125,7 @@ def newest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def by_day(lines: list[dict[str, Any]]) -> Counter[tuple[str, ...]]:
-    """The model: how many of what came on each day."""
+    """The model: the number of lines per day, provider and status."""
     return Counter((x["received_at"][:10], x["provider"], x["status"]) for x in lines)
 
 
@@ -134,7 +134,7 @@ def ids(lines: list[dict[str, Any]]) -> list[str]:
 
 
 def results(lines: list[dict[str, Any]], date: str) -> dict[str, dict[str, Any]]:
-    """The model: by task, the first one in the newest results of a day."""
+    """The model: the first task in each of the newest results of a day, by task id."""
     return {
         line["task_id"]: orjson.loads(line["body"])["tasks"][0]
         for line in newest(lines)
@@ -173,7 +173,7 @@ def test_every_column_of_every_line_is_read(engine: Engine, lines: list[dict[str
         assert line["received_at"] == _rfc3339(at)
         assert line["headers"] == [list(pair) for pair in headers]
         for name, value in zip(_PLAIN, plain, strict=True):
-            # Not compared as it is: a difference in 21 MB takes minutes to print.
+            # Compared as a digest: a difference in 21 MB takes minutes to print.
             assert _digest(line[name]) == _digest(value), (line["delivery_id"], name)
 
 
@@ -251,7 +251,7 @@ def test_spark_says_so_where_a_line_is_damaged(spark: Any, archive: Path, tmp_pa
     (broken / "date=2026-01-01/hour=00/provider=diffbot/kind=notification").mkdir(parents=True)
     wrong = broken / "date=2026-01-01/hour=00/provider=diffbot/kind=notification/wrong.jsonl"
     wrong.write_text('{"delivery_id": "cut sho')
-    [create] = [s for s in engines.queries("spark", str(tmp_path)) if "VIEW callbacks" in s]
+    [create] = [s for s in engines.queries("Spark", str(tmp_path)) if "VIEW callbacks" in s]
     spark.sql(create.replace("callbacks (", "damaged (", 1))
     with pytest.raises(Exception, match="MALFORMED_RECORD_IN_PARSING"):
         spark.sql("SELECT max(body_bytes) FROM damaged").collect()
@@ -261,7 +261,7 @@ def test_spark_takes_the_tables_of_athena_for_those_of_hive(spark: Any) -> None:
     parser = spark._jsparkSession.sessionState().sqlParser()
     plans = [
         parser.parsePlan(statement).getClass().getSimpleName()
-        for statement in engines.queries("athena")
+        for statement in engines.athena()
         if "EXTERNAL TABLE" in statement
     ]
     assert ["CreateTable", "CreateTable"] == plans
@@ -269,10 +269,10 @@ def test_spark_takes_the_tables_of_athena_for_those_of_hive(spark: Any) -> None:
 
 @pytest.fixture(scope="module")
 def athena(archive: Path) -> Iterator[Run]:
-    """Athena's tables and view, in DuckDB, made of what its DDL says."""
+    """Athena's tables and view in DuckDB, made from their DDL."""
     with duckdb.connect() as connection:
         connection.execute("CREATE SCHEMA receiver")
-        for statement in engines.queries("athena"):
+        for statement in engines.athena():
             if "EXTERNAL TABLE" in statement:
                 connection.execute(_table(statement, archive))
             elif "VIEW" in statement:
@@ -307,8 +307,8 @@ def _translated(statement: str) -> str:
 
 
 def questions(archive_date: str) -> dict[str, str]:
-    """Return Athena's example queries in DuckDB's words, each by a word that only it has."""
-    texts = [s for s in engines.queries("athena") if s.startswith("SELECT")]
+    """Return Athena's questions in DuckDB's dialect, each by a word that only it contains."""
+    texts = [s for s in engines.athena() if s.startswith("SELECT")]
     words = ("AS day", "member_offset", "id_in_body", "lines_in_index")
     return {
         word: _translated(

@@ -1,7 +1,7 @@
-"""The SQL in `infra/queries/`, and an archive to try it on.
+"""The statements of `infra/queries/`, and an archive to run them on.
 
 The archive has gzip and zstd side by side, objects of several members, callbacks that came twice or
-have no key, and one line longer than engines take by default.
+have no key, and one line longer than engines accept by default.
 """
 
 import re
@@ -12,30 +12,35 @@ import orjson
 from tests.tools.support.samples import Samples
 from tests.tools.support.server import Receiver
 
-# Spark's JSON reader takes strings of 20 million characters, DuckDB's objects of 16 MiB.
+# By default Spark reads strings of up to 20 million characters, DuckDB objects of up to 16 MiB.
 LONG_BODY_BYTES = 21_000_000
 
-_ROOT = Path(__file__).parents[3]
-# As the files of DuckDB and Spark name them.
+_QUERIES = Path(__file__).parents[3] / "infra" / "queries"
+# In the examples of `infra/queries/`.
 _ARCHIVE, _DATE = "data/archive", "2026-11-21"
 
 
 def queries(engine: str, archive: str = _ARCHIVE, date: str = _DATE) -> list[str]:
-    """Return the statements for an engine: duckdb, spark or athena."""
-    text = (_ROOT / "infra" / "queries" / f"{engine}.sql").read_text()
-    return [part.replace(_ARCHIVE, archive).replace(_DATE, date) for part in statements(text)]
+    """Return the statements of `infra/queries/` for DuckDB or Spark: views, then questions."""
+    found = statements((_QUERIES / f"{engine.lower()}.sql").read_text())
+    return [text.replace(_ARCHIVE, archive).replace(_DATE, date) for text in found]
+
+
+def athena() -> list[str]:
+    """Return the statements of `infra/queries/athena.sql`."""
+    return statements((_QUERIES / "athena.sql").read_text())
 
 
 def statements(text: str) -> list[str]:
-    """Split SQL without comments; its strings have no semicolon and no two dashes."""
+    """Split SQL whose strings contain no semicolon or dashes; drop comments."""
     parts = (part.strip() for part in re.sub(r"--.*", "", text).split(";"))
     return [part for part in parts if part]
 
 
 def write_archive(root: Path) -> Path:
-    """Let two receivers, one after the other, write an archive, and return where it is."""
+    """Have two receivers, one after the other, write an archive; return its directory."""
     _write(root, compression="gzip", rounds=12, body=_long_body())
-    # It begins with what the first had: the same callbacks, delivered again.
+    # The same seed, so it begins with the callbacks of the first: delivered again.
     _write(root, compression="zstd", rounds=24, body=None)
     return root / "archive"
 
