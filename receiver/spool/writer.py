@@ -57,8 +57,9 @@ class Writer:
         A shipper takes a writer without a lock file for dead: it ships the segments and removes
         them.
         """
-        held = (self._lock,) if self._fd is None else (self._lock, self._fd)
-        return any(os.fstat(fd).st_nlink == 0 for fd in held)
+        if os.fstat(self._lock).st_nlink == 0:
+            return True
+        return self._fd is not None and os.fstat(self._fd).st_nlink == 0
 
     def write(self, buffers: list[bytes], *, records: int) -> None:
         """Append complete records; durable on return.
