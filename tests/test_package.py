@@ -90,8 +90,7 @@ def test_the_receiver_declares_what_it_imports_and_nothing_else() -> None:
 
 def test_tests_and_types_import_only_what_is_declared() -> None:
     imported = _imported("tests", typing=True) | _imported("receiver", typing=True)
-    # Installed without its own dependencies, which contradict ours: see the Makefile.
-    declared = set(map(_normal, _RUNTIME + _DEVELOPMENT)) | {"receiver", "dataforseo-client"}
+    declared = set(map(_normal, _RUNTIME + _DEVELOPMENT)) | {"receiver"}
     assert set() == imported - declared
 
 

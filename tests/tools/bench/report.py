@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import orjson
 
 from tests.tools.bench.figures import HalfLoad, S3Requests, Shipping
@@ -259,6 +258,9 @@ class Report:
         }
 
     def _plot(self, directory: Path) -> None:
+        # Only here: the import takes longer than all others together.
+        import matplotlib.pyplot as plt
+
         names = [name for name in LABELS if any(row == name for row, _ in self.runs)]
         if not names:
             return

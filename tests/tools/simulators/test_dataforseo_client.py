@@ -1,6 +1,7 @@
 """The official Python client against the simulator: that it is not only our own idea of the API."""
 
 import gzip
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -9,14 +10,6 @@ from typing import Any
 
 import orjson
 import pytest
-from dataforseo_client import api_client, configuration, models  # type: ignore[import-untyped]
-from dataforseo_client.api import (  # type: ignore[import-untyped]
-    app_data_api,
-    appendix_api,
-    on_page_api,
-    serp_api,
-)
-from dataforseo_client.exceptions import UnauthorizedException  # type: ignore[import-untyped]
 
 from tests.tools.simulators.clock import Clock
 from tests.tools.simulators.dataforseo import FUNCTIONS, READY_LISTS, DataForSeo
@@ -29,12 +22,19 @@ DROPPED = "serp/google/events"
 DROPPED_HTML = "serp/google/search_by_image"
 
 
+def part(name: str) -> Any:
+    """Return a module of the client: only the tests that use it pay for its import, two seconds."""
+    return importlib.import_module(f"dataforseo_client.{name}")
+
+
+def client_of(url: str, password: str) -> Any:
+    settings = part("configuration").Configuration(host=url, username="login", password=password)
+    return part("api_client").ApiClient(settings)
+
+
 @pytest.fixture
 def official(dataforseo: DataForSeo) -> Iterator[Any]:
-    settings = configuration.Configuration(
-        host=dataforseo.url, username="login", password="password"
-    )
-    client = api_client.ApiClient(settings)
+    client = client_of(dataforseo.url, "password")
     yield client
     client.rest_client.pool_manager.clear()
 
@@ -43,8 +43,8 @@ def test_the_official_client_posts_lists_and_collects(
     official: Any, dataforseo: DataForSeo, clock: Clock
 ) -> None:
     dataforseo.settings.finish_after_seconds = 60
-    serp = serp_api.SerpApi(official)
-    wanted = models.SerpGoogleOrganicTaskPostRequestInfo(
+    serp = part("api.serp_api").SerpApi(official)
+    wanted = part("models").SerpGoogleOrganicTaskPostRequestInfo(
         keyword="garden hose", location_code=2840, language_code="en", tag="acme|run-42"
     )
     posted = serp.google_organic_task_post([wanted, wanted])
@@ -79,7 +79,7 @@ def test_the_official_client_posts_lists_and_collects(
 def test_the_official_client_posts_a_task_that_calls_back(
     official: Any, dataforseo: DataForSeo, sink: Sink
 ) -> None:
-    wanted = models.AppDataGoogleAppInfoTaskPostRequestInfo(
+    wanted = part("models").AppDataGoogleAppInfoTaskPostRequestInfo(
         app_id="org.example",
         location_code=2840,
         language_code="en",
@@ -87,14 +87,14 @@ def test_the_official_client_posts_a_task_that_calls_back(
         postback_data="advanced",
         postback_url=f"{sink.url}/post?id=$id&tag=$tag",
     )
-    posted = app_data_api.AppDataApi(official).google_app_info_task_post([wanted])
+    posted = part("api.app_data_api").AppDataApi(official).google_app_info_task_post([wanted])
     task_id = posted.tasks[0].id
     dataforseo.finish(task_id)
     (arrival,) = sink.arrivals(1)
     assert f"/post?id={task_id}&tag=a%20b" == arrival.target
     # What is pushed is what the client itself reads as the answer of task_get.
     pushed = orjson.loads(gzip.decompress(arrival.body))
-    read = models.AppDataGoogleAppInfoTaskGetAdvancedResponseInfo.from_dict(pushed)
+    read = part("models").AppDataGoogleAppInfoTaskGetAdvancedResponseInfo.from_dict(pushed)
     assert (task_id, 20000) == (read.tasks[0].id, read.tasks[0].status_code)
 
 
@@ -106,12 +106,12 @@ def test_the_official_client_reads_errors_and_ids_and_asks_for_webhooks_again(
     (task_id,) = dataforseo.post("serp/google/organic", posted)
     dataforseo.finish(task_id)
     dataforseo.wait_idle()
-    serp = serp_api.SerpApi(official)
-    request = models.SerpErrorsRequestInfo(limit=10, filtered_function="postback_url")
+    serp = part("api.serp_api").SerpApi(official)
+    request = part("models").SerpErrorsRequestInfo(limit=10, filtered_function="postback_url")
     (error,) = serp.errors([request]).tasks[0].result
     assert (task_id, 503, "ok") == (error.id, error.http_code, error.http_response)
 
-    window = models.SerpIdListRequestInfo(
+    window = part("models").SerpIdListRequestInfo(
         datetime_from=text_of(clock.time() - 60),
         datetime_to=text_of(clock.time()),
         include_metadata=True,
@@ -124,14 +124,14 @@ def test_the_official_client_reads_errors_and_ids_and_asks_for_webhooks_again(
     )
 
     sink.status = 200
-    again = models.AppendixWebhookResendRequestInfo(id=task_id)
-    answer = appendix_api.AppendixApi(official).webhook_resend([again])
+    again = part("models").AppendixWebhookResendRequestInfo(id=task_id)
+    answer = part("api.appendix_api").AppendixApi(official).webhook_resend([again])
     assert [20100] == [task.status_code for task in answer.tasks]
     sink.arrivals(2)
 
 
 def test_the_official_client_reads_the_appendix(official: Any, dataforseo: DataForSeo) -> None:
-    appendix = appendix_api.AppendixApi(official)
+    appendix = part("api.appendix_api").AppendixApi(official)
     dataforseo.status.set("serp", "webhook_delay", endpoint="postback/pingback")
     status = {entry.api: entry for entry in appendix.appendix_status().tasks[0].result}
     endpoints = {one.endpoint: one.status for one in status["serp"].endpoints}
@@ -150,11 +150,11 @@ def test_the_official_client_reads_the_appendix(official: Any, dataforseo: DataF
 
 
 def test_the_official_client_stops_and_summarises_crawls(official: Any) -> None:
-    on_page = on_page_api.OnPageApi(official)
-    wanted = models.OnPageTaskPostRequestInfo(target="example.org", max_crawl_pages=10)
+    on_page = part("api.on_page_api").OnPageApi(official)
+    wanted = part("models").OnPageTaskPostRequestInfo(target="example.org", max_crawl_pages=10)
     task_id = on_page.task_post([wanted]).tasks[0].id
     (running,) = on_page.summary(id=task_id).tasks[0].result
-    stop = models.OnPageForceStopRequestInfo(id=task_id)
+    stop = part("models").OnPageForceStopRequestInfo(id=task_id)
     (stopped,) = on_page.force_stop([stop]).tasks
     (summary,) = on_page.summary(id=task_id).tasks[0].result
     assert ("in_progress", 20000, "finished", "force_stopped") == (
@@ -166,10 +166,9 @@ def test_the_official_client_stops_and_summarises_crawls(official: Any) -> None:
 
 
 def test_the_official_client_sees_wrong_credentials(dataforseo: DataForSeo) -> None:
-    settings = configuration.Configuration(host=dataforseo.url, username="login", password="x")
-    client = api_client.ApiClient(settings)
-    with pytest.raises(UnauthorizedException, match="40100"):
-        appendix_api.AppendixApi(client).user_data()
+    client = client_of(dataforseo.url, "x")
+    with pytest.raises(part("exceptions").UnauthorizedException, match="40100"):
+        part("api.appendix_api").AppendixApi(client).user_data()
     client.rest_client.pool_manager.clear()
 
 
@@ -200,8 +199,8 @@ def test_every_path_of_the_official_client_exists_and_only_dropped_ones_are_ours
 def test_entries_of_tasks_ready_have_the_fields_of_the_official_clients_models() -> None:
     differing = {}
     for function in FUNCTIONS.values():
-        name = "".join(part.capitalize() for part in re.split(r"[/_]", function.path))
-        model = getattr(models, f"{name}TasksReadyResultInfo", None)
+        name = "".join(word.capitalize() for word in re.split(r"[/_]", function.path))
+        model = getattr(part("models"), f"{name}TasksReadyResultInfo", None)
         if model is None:
             assert DROPPED == function.path
             continue
@@ -214,6 +213,6 @@ def test_entries_of_tasks_ready_have_the_fields_of_the_official_clients_models()
 
 
 def _paths() -> set[str]:
-    folder = Path(inspect.getfile(serp_api)).parent
+    folder = Path(inspect.getfile(part("api.serp_api"))).parent
     text = "".join(path.read_text() for path in folder.glob("*_api.py"))
     return set(re.findall(r"resource_path='/v3/([^']+)'", text))
