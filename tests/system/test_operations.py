@@ -285,7 +285,7 @@ def test_on_a_terminal_the_question_is_asked(desk: Desk) -> None:
         (["dataforseo", "resend", "--from", "no-such-file"], "no-such-file"),
         (["dataforseo", "resend", "--from", "."], "directory"),
         (["dataforseo", "errors", "--hours", "200"], "--hours"),
-        (["dataforseo", "resend", "--from", sys.executable], "it is no text"),
+        (["dataforseo", "resend", "--from", sys.executable], "it is not UTF-8 text"),
         (["diffbot", "delete", "shop"], "deletes the job shop and its data for good: give --yes"),
         (["diffbot", "restart", "shop"], "erases the data of shop and runs it again"),
         (["diffbot", "pause", "shop", "--yes"], "No such option"),
