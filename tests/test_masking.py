@@ -17,8 +17,10 @@ from tests.tools.support.secrets import FORMS
 SECRET = "pa ss\"w'o\\r/d+=&<ü€🧰%2F"
 WRITTEN: dict[str, Callable[[str], str]] = {
     **FORMS,
+    # With logins of three lengths, so that the secret begins at each offset of a group.
     "Basic credentials": lambda text: FORMS["Base64"](f"login:{text}"),
-    "Basic credentials of another": lambda text: FORMS["Base64"](f"me:{text}"),
+    "Basic credentials of another": lambda text: FORMS["Base64"](f"me2:{text}"),
+    "Basic credentials of a third": lambda text: FORMS["URL-safe Base64"](f"i:{text}"),
 }
 
 

@@ -48,7 +48,9 @@ def read_ids(ids: tuple[str, ...], source: Path | None) -> list[str]:
         try:
             found.extend(content.decode().split())
         except UnicodeDecodeError as exc:
-            raise click.UsageError(f"--from {source} is not a list of ids: not UTF-8") from exc
+            raise click.UsageError(
+                f"--from {source} is not a list of ids: it is not UTF-8 text"
+            ) from exc
     if not found:
         raise click.UsageError("no ids: name them, or give --from FILE (- is standard input)")
     return list(dict.fromkeys(found))

@@ -287,7 +287,7 @@ def senseless() -> list[tuple[list[str], str]]:
         (["dataforseo", "resend", "--from", "no-such-file"], "no-such-file"),
         (["dataforseo", "resend", "--from", "."], "directory"),
         (["dataforseo", "errors", "--hours", "200"], "--hours"),
-        (["dataforseo", "resend", "--from", sys.executable], "it is no text"),
+        (["dataforseo", "resend", "--from", sys.executable], "it is not UTF-8 text"),
         (["diffbot", "delete", "shop"], "deletes the job shop and its data for good: give --yes"),
         (["diffbot", "restart", "shop"], "erases the data of shop and runs it again"),
         (["diffbot", "pause", "shop", "--yes"], "No such option"),

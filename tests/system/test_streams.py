@@ -90,7 +90,7 @@ def test_json_is_json_in_any_encoding(it: Receiver) -> None:
 
 def test_an_argument_that_is_no_text_is_a_usage_error(it: Receiver) -> None:
     ran = run(it, r"$r find --task-id $'\xff'")
-    assert (2, b"receiver: an argument is no UTF-8\n") == (ran.returncode, ran.stderr)
+    assert (2, b"receiver: an argument is not UTF-8\n") == (ran.returncode, ran.stderr)
 
 
 @pytest.mark.parametrize("command", ["find", "drain", "spool ls"])
