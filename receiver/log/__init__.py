@@ -28,7 +28,7 @@ from receiver.log.formats import (
     painted,
 )
 from receiver.log.sparing import Sparing
-from receiver.log.writer import Outlet, Writer
+from receiver.log.writer import Outlet, QueueWriter
 
 __all__ = [
     "BOLD",
@@ -52,7 +52,7 @@ __all__ = [
 Form = Literal["json", "text", "terminal"]
 Wanted = Literal["auto", "json", "text"]
 
-_writer = Writer()
+_writer = QueueWriter()
 atexit.register(_writer.close)
 
 

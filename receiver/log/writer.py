@@ -27,7 +27,7 @@ class _Line(NamedTuple):
     dropped_before: int
 
 
-class Writer:
+class QueueWriter:
     """Writes lines in the order in which they were put.  For any thread.
 
     A line that does not fit into the queue, or that cannot be written, is dropped and counted.
@@ -113,7 +113,7 @@ class Writer:
 class Outlet(io.TextIOBase):
     """A text stream that puts whole lines into a writer's queue; nothing that uses it waits."""
 
-    def __init__(self, stream: TextIO | io.TextIOBase, writer: Writer) -> None:
+    def __init__(self, stream: TextIO | io.TextIOBase, writer: QueueWriter) -> None:
         self._stream = stream
         self._writer = writer
         self._write_line = _direct(stream)

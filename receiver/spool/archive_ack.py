@@ -120,7 +120,7 @@ class ArchiveAck:
         return f"the archive has not confirmed for {self._seconds_max:g} s"
 
 
-class _Server(Protocol):
+class _Confirmable(Protocol):
     """A server process, which is to learn that a segment is archived."""
 
     def confirm(self, name: str, /) -> None:
@@ -149,12 +149,12 @@ class EarlyShipping:
         self._root = root
         self._seconds_max = seconds_max
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="early")
-        self._waiting: dict[str, _Server] = {}
+        self._waiting: dict[str, _Confirmable] = {}
         self._shipped: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._under_way: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
 
-    def sealed(self, server: _Server, name: str) -> None:
+    def sealed(self, server: _Confirmable, name: str) -> None:
         """Ship a segment now, and confirm it to its server process once it is archived."""
         if name in self._shipped:
             del self._shipped[name]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from receiver.log.writer import Outlet, Writer
+from receiver.log.writer import Outlet, QueueWriter
 from tests.tools.support.wait import wait_for
 
 _SECONDS = 20.0
@@ -37,7 +37,7 @@ def held() -> Iterator[Held]:
 
 
 def test_lines_are_written_in_the_order_in_which_they_were_put() -> None:
-    writer, lines = Writer(), list[str]()
+    writer, lines = QueueWriter(), list[str]()
     for number in range(1000):
         writer.put(lines.append, f"{number}\n")
     assert writer.flush(_SECONDS)
@@ -45,7 +45,7 @@ def test_lines_are_written_in_the_order_in_which_they_were_put() -> None:
 
 
 def test_lines_of_several_threads_keep_the_order_of_each() -> None:
-    writer, lines = Writer(), list[str]()
+    writer, lines = QueueWriter(), list[str]()
 
     def put(name: str) -> None:
         for number in range(300):
@@ -64,7 +64,7 @@ def test_lines_of_several_threads_keep_the_order_of_each() -> None:
 def test_what_does_not_fit_is_dropped_at_once_and_reported_before_the_next_line(
     held: Held,
 ) -> None:
-    writer = Writer(bytes_max=10_000)
+    writer = QueueWriter(bytes_max=10_000)
     drops: list[None] = []
     writer.on_drop = lambda: drops.append(None)
     began = time.monotonic()
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_dropped_at_once_and_reported_before_the_next_line(
 
 
 def test_a_line_that_cannot_be_written_counts_as_dropped() -> None:
-    writer, lines, drops = Writer(), list[str](), list[None]()
+    writer, lines, drops = QueueWriter(), list[str](), list[None]()
     writer.on_drop = lambda: drops.append(None)
 
     def full(line: str) -> None:
@@ -103,7 +103,7 @@ def test_a_line_that_cannot_be_written_counts_as_dropped() -> None:
 
 
 def test_flushing_waits_no_longer_than_it_is_to(held: Held) -> None:
-    writer = Writer()
+    writer = QueueWriter()
     writer.put(held.write, "stuck")
     began = time.monotonic()
     assert not writer.flush(0.2)
@@ -113,7 +113,7 @@ def test_flushing_waits_no_longer_than_it_is_to(held: Held) -> None:
 
 
 def test_closing_waits_for_what_was_put_and_ignores_the_rest() -> None:
-    writer, lines = Writer(), list[str]()
+    writer, lines = QueueWriter(), list[str]()
 
     def slow(line: str) -> None:
         time.sleep(0.2)
@@ -128,7 +128,7 @@ def test_closing_waits_for_what_was_put_and_ignores_the_rest() -> None:
 
 
 def test_a_finalizer_may_log_while_its_thread_holds_the_lock() -> None:
-    writer, lines = Writer(), list[str]()
+    writer, lines = QueueWriter(), list[str]()
 
     class Text(str):
         """Logs when it is measured, as a finalizer does that happens to run there."""
@@ -145,7 +145,7 @@ def test_a_finalizer_may_log_while_its_thread_holds_the_lock() -> None:
 
 def test_a_line_is_put_once_it_is_complete() -> None:
     stream = io.StringIO()
-    writer = Writer()
+    writer = QueueWriter()
     outlet = Outlet(stream, writer)
     outlet.write("half ")
     assert writer.flush(_SECONDS)
@@ -159,7 +159,7 @@ def test_a_line_is_put_once_it_is_complete() -> None:
 
 
 def test_a_stream_whose_reader_is_gone_raises_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    writer, drops = Writer(), list[None]()
+    writer, drops = QueueWriter(), list[None]()
     writer.on_drop = lambda: drops.append(None)
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as pipe:
@@ -177,7 +177,7 @@ def test_a_stream_whose_reader_is_gone_raises_nothing(capfd: pytest.CaptureFixtu
 def test_a_pipe_that_somebody_made_non_blocking_loses_nothing() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    writer = Writer(bytes_max=4 << 20)
+    writer = QueueWriter(bytes_max=4 << 20)
     with os.fdopen(writing, "w") as pipe, os.fdopen(reading, "rb") as end:
         outlet = Outlet(pipe, writer)
         for number in range(2000):
@@ -190,7 +190,7 @@ def test_a_pipe_that_somebody_made_non_blocking_loses_nothing() -> None:
 
 def test_characters_that_the_stream_lacks_are_escaped() -> None:
     reading, writing = os.pipe()
-    writer = Writer()
+    writer = QueueWriter()
     with os.fdopen(writing, "w", encoding="ascii", errors="backslashreplace") as pipe:
         print("täsk", file=Outlet(pipe, writer))
         assert writer.flush(_SECONDS)
