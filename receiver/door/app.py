@@ -83,7 +83,10 @@ class Door:
         if not path or scope.get("root_path"):
             path = _path_below_mount(scope)
         client = scope.get("client")
+        task = asyncio.current_task()
+        assert task is not None
         delivery = self._judge.delivery(
+            task.cancel,
             scope["method"],
             path,
             scope["query_string"],
@@ -94,23 +97,23 @@ class Door:
             await self._app(scope, receive, send)
             return
         try:
-            status, headers, body = await self._take(delivery, receive)
+            status, headers, body = await self._take(delivery, task, receive)
         except Disconnected:
             delivery.disconnected()
             return
         except Exception as exc:
             status, headers, body = delivery.refuse(exc)
         finally:
-            delivery.release()
+            self._judge.intake.release(delivery)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         if self._judge.answered is not None:
             delivery.report(status)
 
-    async def _take(self, delivery: Delivery, receive: Receive) -> Answer:
-        task = asyncio.current_task()
-        assert task is not None
-        answer = delivery.admit(task.cancel)
+    async def _take(
+        self, delivery: Delivery, task: "asyncio.Task[object]", receive: Receive
+    ) -> Answer:
+        answer = delivery.admit()
         if answer is not None:
             return answer
         chunks: list[bytes] = []

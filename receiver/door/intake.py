@@ -7,29 +7,31 @@ once all the same, so that requests that arrive together cannot overrun the limi
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from receiver.errors import Rejected, SpoolUnavailable
 
 _LOOK_SECONDS = 1.0
 
 
-class Holding:
-    """What one request holds of the limit on all bodies in flight."""
+@dataclass(slots=True, eq=False, repr=False)
+class Body:
+    """A body in flight, as the intake sees it.
 
-    __slots__ = ("bytes", "interrupt", "late", "since")
+    ``interrupt`` is called if the body takes too long; `late` is true by then.
+    """
 
-    def __init__(self, claimed: int, interrupt: Callable[[], object]) -> None:
-        self.bytes = claimed
-        self.interrupt = interrupt
-        self.late = False
-        self.since = time.monotonic()
+    interrupt: Callable[[], object]
+    late: bool = field(init=False, default=False)
+    held_bytes: int = field(init=False, default=0)
+    since: float = field(init=False, default=0.0)
 
 
 class Intake:
     """The bodies in flight of one server process.  For the event loop's thread.
 
-    `hold` before a body is read, `count` as it grows, `complete` when it is there, and `release`
-    when its bytes are no longer held in memory.
+    Call `hold` before a body is read, `count` as it grows, `complete` when all of it has arrived,
+    and `release` when its bytes are no longer in memory.
     """
 
     def __init__(
@@ -39,39 +41,38 @@ class Intake:
         self._body_bytes_max = body_bytes_max
         self._body_seconds_max = body_seconds_max
         self._inflight_bytes_max = inflight_bytes_max
-        self._reading: set[Holding] = set()
+        self._reading: set[Body] = set()
         self._look: asyncio.TimerHandle | None = None
 
-    def hold(self, claimed: int, interrupt: Callable[[], object]) -> Holding:
+    def hold(self, body: Body, claimed: int) -> None:
         """Reserve a body's claimed bytes and start its time; `release` must follow.
 
-        ``interrupt`` is called if the body takes too long; `Holding.late` is true by then.
         Raises `Rejected` with 413, or `SpoolUnavailable` if too many bytes are in flight.
         """
         if claimed > self._body_bytes_max:
             raise self._too_large()
-        holding = Holding(0, interrupt)
-        self._grow(holding, claimed)
-        self._reading.add(holding)
+        self._grow(body, claimed)
+        body.since = time.monotonic()
+        self._reading.add(body)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_for_late)
-        return holding
 
-    def count(self, holding: Holding, body_bytes: int) -> None:
-        """Take note of how many bytes of a body have arrived; raises like `hold`."""
-        if body_bytes > self._body_bytes_max:
+    def count(self, body: Body, arrived: int) -> None:
+        """Take note of how many bytes of a body have arrived so far; raises like `hold`."""
+        if arrived > self._body_bytes_max:
             raise self._too_large()
-        if body_bytes > holding.bytes:
-            self._grow(holding, body_bytes - holding.bytes)
+        if arrived > body.held_bytes:
+            self._grow(body, arrived - body.held_bytes)
 
-    def complete(self, holding: Holding) -> None:
+    def complete(self, body: Body) -> None:
         """Stop the time of a body: all of it has arrived."""
-        self._reading.discard(holding)
+        self._reading.discard(body)
 
-    def release(self, holding: Holding) -> None:
-        """Give back what a request held."""
-        self._reading.discard(holding)
-        self.inflight_bytes -= holding.bytes
+    def release(self, body: Body) -> None:
+        """Give back what a body holds; does nothing if it holds nothing."""
+        self._reading.discard(body)
+        self.inflight_bytes -= body.held_bytes
+        body.held_bytes = 0
 
     def too_slow(self) -> Rejected:
         """Return the refusal of a body that was interrupted."""
@@ -83,10 +84,10 @@ class Intake:
         detail = f"the body is over {self._body_bytes_max} bytes (RECEIVER_BODY_BYTES_MAX)"
         return Rejected("body_too_large", detail, status=413)
 
-    def _grow(self, holding: Holding, more: int) -> None:
+    def _grow(self, body: Body, more: int) -> None:
         if self.inflight_bytes + more > self._inflight_bytes_max:
             raise SpoolUnavailable("too many bytes in flight (RECEIVER_INFLIGHT_BYTES_MAX)")
-        holding.bytes += more
+        body.held_bytes += more
         self.inflight_bytes += more
 
     def _look_for_late(self) -> None:
@@ -96,8 +97,8 @@ class Intake:
         """
         self._look = None
         latest = time.monotonic() - self._body_seconds_max
-        for holding in [held for held in self._reading if held.since < latest and not held.late]:
-            holding.late = True
-            holding.interrupt()
+        for body in [body for body in self._reading if body.since < latest and not body.late]:
+            body.late = True
+            body.interrupt()
         if self._reading:
             self._look = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look_for_late)

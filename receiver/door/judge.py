@@ -3,13 +3,14 @@
 A shell reads the request, has it judged step by step, and writes the answer.  `app.Door` is the
 shell for ASGI.  For one request it calls:
 
-    delivery = judge.delivery(method, path, query, headers, peer)   # None: not an entrance
-    answer = delivery.admit(interrupt)      # the answer to a HEAD; None: read the body
+    delivery = judge.delivery(interrupt, method, path, query, headers, peer)
+                                            # None: the path leads to no entrance
+    answer = delivery.admit()               # the answer to a HEAD; None: read the body
     delivery.count(len(chunk))              # for each piece of the body
     head = delivery.record(chunks)          # the body is complete
     await judge.log.append(head, chunks, body_bytes=delivery.body_bytes)
     answer = delivery.acknowledge()
-    delivery.release()                      # always, once the body is no longer in memory
+    judge.intake.release(delivery)          # always, once the body is no longer in memory
     delivery.report(status)                 # after the answer was written, if `judge.answered`
 
 A step that refuses the request raises; any exception, also one of the shell's own, becomes an
@@ -18,14 +19,14 @@ answer by `Delivery.refuse`.  A client that went away gets none: `Delivery.disco
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from receiver import clock, log, metrics
 from receiver.door import answers
 from receiver.door.answers import Answer
 from receiver.door.guard import Guard
-from receiver.door.intake import Holding, Intake
+from receiver.door.intake import Body, Intake
 from receiver.door.log import Log
 from receiver.errors import ReceiverError, Rejected, SpoolUnavailable
 from receiver.providers import Entrance, Provider
@@ -95,21 +96,26 @@ class Judge:
         metrics.inflight_bytes.set_function(lambda: intake.inflight_bytes)
 
     def delivery(
-        self, method: str, path: bytes, query: bytes, headers: Headers, peer: str | None
+        self,
+        interrupt: Callable[[], object],
+        method: str,
+        path: bytes,
+        query: bytes,
+        headers: Headers,
+        peer: str | None,
     ) -> "Delivery | None":
         """Return the delivery that a request makes, or None if its path leads to no entrance.
 
         ``path`` and ``query`` are as they stand in the request line, undecoded and without the
         ``?``; the path begins below the prefix under which the application is mounted.  Header
-        names are in lower case.  ``peer`` is the client's address.
+        names are in lower case.  ``peer`` is the client's address.  ``interrupt`` is called if the
+        body takes too long: the shell stops reading, and refuses the request with `too_slow`.
         """
         parts = path.split(b"/", 4)
         way = self._ways.get((parts[0], parts[1], parts[2])) if len(parts) > 2 else None
-        return (
-            None
-            if way is None
-            else Delivery(self, way, parts[3:], method, path, query, headers, peer)
-        )
+        if way is None:
+            return None
+        return Delivery(interrupt, self, way, parts[3:], method, path, query, headers, peer)
 
     def count(self) -> None:
         """Bring the metrics of acknowledged callbacks up to date."""
@@ -121,7 +127,7 @@ class Judge:
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Delivery:
+class Delivery(Body):
     """One request at an entrance; the steps are listed at the top of this module."""
 
     _judge: Judge
@@ -133,43 +139,39 @@ class Delivery:
     _query: bytes
     _headers: Headers
     _peer: str | None
-    _token: bytes = b""
-    _id: str = ""
-    _reason: str | None = None
-    _holding: Holding | None = None
-    body_bytes: int = 0
+    _token: bytes = field(init=False)
+    _id: str = field(init=False)
+    _reason: str | None = field(init=False, default=None)
+    body_bytes: int = field(init=False, default=0)
 
-    def admit(self, interrupt: Callable[[], object]) -> Answer | None:
+    def admit(self) -> Answer | None:
         """Judge the head; return the answer to a HEAD, or None if the body is to be read.
 
-        ``interrupt`` is called if the body then takes too long: the shell stops reading, and
-        refuses the request with `too_slow`.  Raises `Rejected` or `SpoolUnavailable`.
+        Raises `Rejected` or `SpoolUnavailable`.
         """
         self._check_head()
+        judge = self._judge
         if self._method == "HEAD":
-            return answers.head(closes=self._judge.draining)
+            return answers.head(closes=judge.draining)
         claimed = _claimed_bytes(self._headers)
-        self._holding = self._judge.intake.hold(claimed, interrupt)
-        if (problem := self._judge.log.problem(claimed)) is not None:
+        judge.intake.hold(self, claimed)
+        if (problem := judge.log.problem(claimed)) is not None:
             raise SpoolUnavailable(problem)
         return None
 
     def count(self, more: int) -> None:
         """Count bytes of the body that arrived; raises `Rejected` or `SpoolUnavailable`."""
-        holding = self._holding
-        assert holding is not None
         self.body_bytes += more
-        if self.body_bytes > holding.bytes:
-            self._judge.intake.count(holding, self.body_bytes)
+        if self.body_bytes > self.held_bytes:
+            self._judge.intake.count(self, self.body_bytes)
 
     def record(self, chunks: Sequence[bytes]) -> bytes:
         """Return the head of the record to append, now that all of the body is in ``chunks``.
 
         Raises `Rejected` for a bad signature, `SpoolUnavailable` if there is no room.
         """
-        assert self._holding is not None
         judge = self._judge
-        judge.intake.complete(self._holding)
+        judge.intake.complete(self)
         way = self._way
         if way.entrance.signature_header is not None:
             judge.guard.check_signature(way.entrance.signature_header, self._headers, chunks)
@@ -217,18 +219,11 @@ class Delivery:
 
     def too_slow(self) -> Rejected | None:
         """Return the refusal of a body that was interrupted, None if this one was not."""
-        late = self._holding is not None and self._holding.late
-        return self._judge.intake.too_slow() if late else None
+        return self._judge.intake.too_slow() if self.late else None
 
     def disconnected(self) -> None:
         """Count a client that went away before its body was complete; nothing is stored."""
         metrics.rejected.labels(self._way.provider, "disconnected").inc()
-
-    def release(self) -> None:
-        """Give back what the body held of the bytes in flight."""
-        if self._holding is not None:
-            self._judge.intake.release(self._holding)
-            self._holding = None
 
     def report(self, status: int) -> None:
         """Tell `Judge.answered` how the request was answered."""

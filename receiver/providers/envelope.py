@@ -59,7 +59,7 @@ def encode_head(
     ``secret`` is redacted wherever the request repeats it.  It must be URL-safe, so that JSON never
     escapes it and no other text looks like it.
     """
-    theirs = orjson.dumps(
+    theirs = _ascii(method, target, headers) or orjson.dumps(
         (
             method,
             target.decode("latin-1"),
@@ -69,6 +69,19 @@ def encode_head(
     if secret:
         theirs = theirs.replace(secret, REDACTED.encode())
     return orjson.dumps(ours) + b"\n" + theirs
+
+
+def _ascii(method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the second line for a request that is all ASCII, None for another.
+
+    Nearly all are, and Python decodes its default encoding in half the time of any other.
+    """
+    try:
+        pairs = [(name.decode(), value.decode()) for name, value in headers]
+        theirs = orjson.dumps((method, target.decode(), pairs))
+    except UnicodeDecodeError:
+        return None
+    return theirs if theirs.isascii() else None
 
 
 def received_at_us(head: bytes) -> int:

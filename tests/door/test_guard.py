@@ -80,7 +80,7 @@ def check_signature(
     keys: Sequence[bytes] = (b"key-1", b"key-2"),
     body: Sequence[bytes] = BODY,
 ) -> tuple[int, str] | None:
-    """Return how a signature is refused, or None."""
+    """Return the refusal of a signature, or None."""
     headers = [(b"content-type", b"application/json")]
     if given is not None:
         headers.append((NAME, given))
@@ -157,7 +157,7 @@ SOURCES = [
 
 
 def check_source(mode: SourcesMode, peer: str | None, provider: str = "dataforseo") -> bool:
-    """Say whether an address comes in."""
+    """Return whether an address may come in."""
     guard = Guard(tokens=[], sources=SOURCES, sources_mode=mode)
     try:
         guard.check_source(provider, peer)

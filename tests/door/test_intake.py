@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from receiver.door import intake as intakes
-from receiver.door.intake import Holding, Intake
+from receiver.door.intake import Body, Intake
 from receiver.errors import Rejected, SpoolUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -24,29 +24,30 @@ def intake(monkeypatch: pytest.MonkeyPatch) -> Intake:
     return Intake(body_bytes_max=1000, body_seconds_max=0.05, inflight_bytes_max=1500)
 
 
-class Reading:
-    """A body that is read, until it is interrupted."""
+class Reading(Body):
+    """A body that is read until it is interrupted."""
 
-    def __init__(self, intake: Intake, claimed: int = 0) -> None:
+    def __init__(self) -> None:
         self.interrupted = asyncio.Event()
-        self.holding: Holding = intake.hold(claimed, self.interrupted.set)
+        super().__init__(self.interrupted.set)
 
 
 @contextlib.contextmanager
 def reading(intake: Intake, claimed: int = 0) -> Iterator[Reading]:
-    body = Reading(intake, claimed)
+    body = Reading()
     try:
+        intake.hold(body, claimed)
         yield body
     finally:
-        intake.release(body.holding)
+        intake.release(body)
 
 
 async def test_a_claim_counts_at_once_and_bytes_count_as_they_arrive(intake: Intake) -> None:
     with reading(intake, claimed=400) as body:
         assert 400 == intake.inflight_bytes
-        intake.count(body.holding, 300)
+        intake.count(body, 300)
         assert 400 == intake.inflight_bytes
-        intake.count(body.holding, 900)
+        intake.count(body, 900)
         assert 900 == intake.inflight_bytes
     assert 0 == intake.inflight_bytes
 
@@ -54,23 +55,23 @@ async def test_a_claim_counts_at_once_and_bytes_count_as_they_arrive(intake: Int
 async def test_a_claim_that_finds_no_room_reserves_none(intake: Intake) -> None:
     with reading(intake, claimed=1000):
         with pytest.raises(SpoolUnavailable):
-            Reading(intake, claimed=501)
+            intake.hold(Reading(), 501)
         assert 1000 == intake.inflight_bytes
         with reading(intake) as body:
             with pytest.raises(SpoolUnavailable):
-                intake.count(body.holding, 501)
+                intake.count(body, 501)
             assert 1000 == intake.inflight_bytes
-            intake.count(body.holding, 500)
+            intake.count(body, 500)
             assert 1500 == intake.inflight_bytes
 
 
 async def test_a_body_over_the_limit_is_refused_by_claim_and_by_count(intake: Intake) -> None:
     with pytest.raises(Rejected) as by_claim:
-        Reading(intake, claimed=1001)
+        intake.hold(Reading(), 1001)
     with reading(intake) as body:
-        intake.count(body.holding, 1000)
+        intake.count(body, 1000)
         with pytest.raises(Rejected) as by_count:
-            intake.count(body.holding, 1001)
+            intake.count(body, 1001)
     for caught in (by_claim, by_count):
         assert (413, "body_too_large") == (caught.value.answer_status, caught.value.reason)
     assert 0 == intake.inflight_bytes
@@ -80,7 +81,7 @@ async def test_only_the_bodies_that_are_late_are_interrupted(intake: Intake) -> 
     with contextlib.ExitStack() as stack:
         late = [stack.enter_context(reading(intake, claimed=20)) for _ in range(5)]
         complete = stack.enter_context(reading(intake))
-        intake.complete(complete.holding)
+        intake.complete(complete)
         with reading(intake) as released:
             pass
         for body in late:
@@ -88,20 +89,22 @@ async def test_only_the_bodies_that_are_late_are_interrupted(intake: Intake) -> 
         with reading(intake) as young:
             await asyncio.sleep(0.02)
             others = (complete, released, young)
-            assert not any(body.interrupted.is_set() or body.holding.late for body in others)
-        assert all(body.holding.late for body in late)
+            assert not any(body.interrupted.is_set() or body.late for body in others)
+        assert all(body.late for body in late)
     assert 0 == intake.inflight_bytes
 
 
 async def test_an_interrupted_body_may_be_released_at_once(intake: Intake) -> None:
-    released: list[Holding] = []
+    released: list[Body] = []
 
     def release() -> None:
-        holding = holdings[len(released)]
-        released.append(holding)
-        intake.release(holding)
+        body = bodies[len(released)]
+        released.append(body)
+        intake.release(body)
 
-    holdings = [intake.hold(10, release) for _ in range(3)]
+    bodies = [Body(release) for _ in range(3)]
+    for body in bodies:
+        intake.hold(body, 10)
     async with asyncio.timeout(20):
         while intake.inflight_bytes:  # noqa: ASYNC110 # no event announces it
             await asyncio.sleep(0.001)

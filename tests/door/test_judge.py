@@ -5,7 +5,7 @@ recorded of each.
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 
 from receiver import clock, metrics
 from receiver.door import Answered, Judge, intake
+from receiver.door.judge import Delivery
 from receiver.errors import ReceiverError, SpoolUnavailable
 from receiver.providers.envelope import Envelope, decode
 from tests.door.place import (
@@ -40,6 +41,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def _never() -> None:
+    raise AssertionError("no body is slow here")
 
 
 class Room:
@@ -92,13 +97,14 @@ class Bench:
     ) -> Outcome:
         """Take a request through all steps; with ``fault`` it does not become durable."""
         path, _, query = target.partition("?")
+        target_bytes, query_bytes = path.encode("latin-1"), query.encode("latin-1")
         delivery = self.judge.delivery(
-            method, path.encode("latin-1"), query.encode("latin-1"), wire(headers), peer
+            _never, method, target_bytes, query_bytes, wire(headers), peer
         )
         assert delivery is not None, "no entrance"
         recorded = None
         try:
-            answer = delivery.admit(lambda: None)
+            answer = delivery.admit()
             if answer is None:
                 delivery.count(len(body))
                 head = delivery.record([body])
@@ -116,10 +122,19 @@ class Bench:
         ) as exc:
             answer = delivery.refuse(exc)
         finally:
-            delivery.release()
+            self.judge.intake.release(delivery)
         assert 0 == self.judge.intake.inflight_bytes
         delivery.report(answer[0])
         return Outcome(answer_of(*answer), recorded)
+
+    def arrival(
+        self, headers: Iterable[tuple[str, str]], interrupt: Callable[[], object] = lambda: None
+    ) -> Delivery:
+        """Return the delivery of a postback whose head is not judged yet."""
+        path = POSTBACK.encode()
+        delivery = self.judge.delivery(interrupt, "POST", path, b"", wire(headers), None)
+        assert delivery is not None
+        return delivery
 
     def taken(self, method: str, target: str, body: bytes = b"", **more: Any) -> Envelope:
         """Return what is recorded of a request that is acknowledged."""
@@ -246,7 +261,7 @@ async def test_head_needs_the_token_too(bench: Bench) -> None:
     ],
 )
 async def test_other_paths_are_left_to_others(bench: Bench, path: str) -> None:
-    assert bench.judge.delivery("POST", path.encode(), b"", [], None) is None
+    assert bench.judge.delivery(_never, "POST", path.encode(), b"", [], None) is None
 
 
 @pytest.mark.parametrize(
@@ -378,19 +393,15 @@ async def test_a_body_is_refused_by_its_bytes_whatever_it_claims(
 
 
 async def test_a_claim_counts_as_long_as_the_request_lasts(bench: Bench) -> None:
-    headers = wire([("content-length", "1000")])
-    held = [bench.judge.delivery("POST", POSTBACK.encode(), b"", headers, None) for _ in range(3)]
-    for delivery in held:
-        assert delivery is not None
-        assert delivery.admit(lambda: None) is None
-    late = bench.judge.delivery("POST", POSTBACK.encode(), b"", headers, None)
-    assert late is not None
+    headers = [("content-length", "1000")]
+    held = [bench.arrival(headers) for _ in range(4)]
+    for delivery in held[:3]:
+        assert delivery.admit() is None
     with pytest.raises(SpoolUnavailable, match="RECEIVER_INFLIGHT_BYTES_MAX"):
-        late.admit(lambda: None)
-    for delivery in (*held, late):
-        assert delivery is not None
-        delivery.release()
-        delivery.release()  # once more does no harm
+        held[3].admit()
+    for delivery in held:
+        bench.judge.intake.release(delivery)
+        bench.judge.intake.release(delivery)  # once more does no harm
     assert 0 == bench.judge.intake.inflight_bytes
     bench.taken("POST", POSTBACK, b"x" * 1000)
 
@@ -497,9 +508,8 @@ async def test_a_slow_body_is_refused_as_our_fault(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(intake, "_LOOK_SECONDS", 0.01)
     bench = Bench(limits=LIMITS | {"body_seconds_max": 0.0})
     interrupted = asyncio.Event()
-    delivery = bench.judge.delivery("POST", POSTBACK.encode(), b"", [], None)
-    assert delivery is not None
-    assert delivery.admit(interrupted.set) is None
+    delivery = bench.arrival([], interrupted.set)
+    assert delivery.admit() is None
     assert delivery.too_slow() is None
     await asyncio.wait_for(interrupted.wait(), 20)
     too_slow = delivery.too_slow()
@@ -510,4 +520,4 @@ async def test_a_slow_body_is_refused_as_our_fault(monkeypatch: pytest.MonkeyPat
         answer.error,
         answer.headers["connection"],
     )
-    delivery.release()
+    bench.judge.intake.release(delivery)
