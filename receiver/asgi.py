@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 
-from receiver import config
+from receiver import config, log
 from receiver.cli.base import load_service
 from receiver.cli.output import complain
 from receiver.door import DeferredLog, Judge
@@ -87,6 +87,8 @@ def build(receiver: Receiver) -> Starlette:
                 counting.cancel()
         judge.count()
         _log.info("stopped")
+        # uvicorn ends the process by a signal, which leaves the log's queue unwritten.
+        log.flush()
 
     return make_app(receiver, judge, unready=spool.problem, lifespan=lifespan)
 

@@ -211,10 +211,12 @@ class Delivery(Body):
             exc = ReceiverError()
         self._reason = exc.reason
         metrics.rejected.labels(provider, exc.reason).inc()
-        facts = {"status": answers.status_of(exc), "detail": str(exc)}
-        _refusals.warning(
-            "not acknowledged", reason=exc.reason, extra={"provider": provider, **facts}
-        )
+        # `answered` reports the refusal, too: a terminal shows it once.
+        if self._judge.answered is None:
+            facts = {"status": answers.status_of(exc), "detail": str(exc)}
+            _refusals.warning(
+                "not acknowledged", reason=exc.reason, extra={"provider": provider, **facts}
+            )
         return answers.refusal(exc, closes=self._judge.draining)
 
     def too_slow(self) -> Rejected | None:

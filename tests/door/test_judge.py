@@ -82,8 +82,7 @@ class Bench:
 
     def __init__(self, **of_judge: Any) -> None:
         self.room = Room()
-        self.answered: list[Answered] = []
-        self.judge: Judge = make_judge(self.room, answered=self.answered.append, **of_judge)
+        self.judge: Judge = make_judge(self.room, **of_judge)
 
     def judged(
         self,
@@ -457,7 +456,8 @@ async def test_while_draining_callbacks_are_taken_and_connections_closed(bench: 
 
 
 async def test_each_answer_is_reported() -> None:
-    bench = Bench()
+    answered: list[Answered] = []
+    bench = Bench(answered=answered.append)
     bench.judged("POST", POSTBACK + "?id=08141207%2D1535&tag=run%252042", b"12345")
     bench.judged("POST", POSTBACK + "?id=$id&tag=$tag", b"")
     bench.judged("GET", PINGBACK + "?tag=z%C3%BC")
@@ -471,7 +471,16 @@ async def test_each_answer_is_reported() -> None:
         Answered("diffbot", "notification", None, None, 0, 401, "bad_token"),
         Answered("outscraper", "webhook", None, None, 0, 200, None),
         Answered("diffbot", "notification", None, None, 7, 503, "spool_unavailable"),
-    ] == bench.answered
+    ] == answered
+
+
+async def test_a_refusal_that_is_reported_is_not_logged_as_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answered: list[Answered] = []
+    bench = Bench(answered=answered.append)
+    bench.judged("POST", "/dataforseo/postback/wrong")
+    assert (["bad_token"], []) == ([answer.reason for answer in answered], caplog.messages)
 
 
 async def test_no_log_line_holds_a_secret_or_a_body(

@@ -27,9 +27,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from receiver import asgi, config
+from receiver.instance import Receiver
 from receiver.door import running
 
-hooks = asgi.build(config.load())
+hooks = asgi.build(Receiver(config.load()))
 
 
 @contextlib.asynccontextmanager
