@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -104,12 +105,7 @@ def command(
     jobs = receiver.settings.jobs
     asked = Asked(url=url, ids=ids, failed_of=failed_of, given=given)
     with ExitStack() as stack:
-        opened = None
-        if job_name is not None:
-            opened = stack.enter_context(Job(jobs, job_name))
-        elif failed_of is not None:
-            job.check_exists(jobs, failed_of)
-            opened = stack.enter_context(Job(jobs, failed_of))
+        opened = _opened(stack, jobs, job_name, failed_of)
         selection = selected(asked, jobs, opened)
         catalog = synced(receiver, Filters(since_us=selection.since_us))
         plan = _plan(selection, catalog, opened, sending)
@@ -128,6 +124,18 @@ def command(
             begin(asked, selection, opened)
         run = functools.partial(_send, receiver, selection, form, sending, opened)
         return max(int(bool(lacks)), _print_outcome(run, plan["callbacks"], output))
+
+
+def _opened(
+    stack: ExitStack, jobs: Path, job_name: str | None, failed_of: str | None
+) -> Job | None:
+    """Open the job to record outcomes in, if any; what failed in a job is recorded there again."""
+    if job_name is not None:
+        return stack.enter_context(Job(jobs, job_name))
+    if failed_of is not None:
+        job.check_exists(jobs, failed_of)
+        return stack.enter_context(Job(jobs, failed_of))
+    return None
 
 
 def _plan(

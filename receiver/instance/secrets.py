@@ -7,13 +7,13 @@ from receiver.config import Settings
 from receiver.errors import SettingsError
 from receiver.masking import url_secrets, userinfo
 
-# AWS_ACCESS_KEY_ID is not secret, but it is sent in a header, too.
 _AWS_SECRETS = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
+# AWS_ACCESS_KEY_ID is not secret, but it is sent in a header, too.
 _AWS_IN_HEADERS = ("AWS_ACCESS_KEY_ID", *_AWS_SECRETS)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
