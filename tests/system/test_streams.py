@@ -246,7 +246,7 @@ def test_a_terminal_that_is_stopped_stops_nothing(tmp_path: Path) -> None:
         stopped = terminal.shown()
         # Who reads on is shown the lines in order, and how many are missing.
         terminal.press(CTRL_Q)
-        terminal.wait_for(" not acknowledged ")
+        terminal.wait_for(" bad_token")
         assert 401 == it.request("POST", "/diffbot/notification/wrong").status
         terminal.wait_for("warning log lines dropped lines=")
         assert terminal.shown().startswith(stopped)
