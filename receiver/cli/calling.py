@@ -14,6 +14,7 @@ from receiver.cli.output import print_json
 from receiver.errors import ProviderError
 from receiver.instance import Receiver
 from receiver.providers.conversation import Conversation, Reply
+from receiver.reconciler.call_url import check_id
 from receiver.reconciler.caller import Caller
 
 T = TypeVar("T")
@@ -29,6 +30,15 @@ def hold(receiver: Receiver, provider: str, conversation: Conversation[T]) -> T:
     return asyncio.run(once())
 
 
+def checked(provider: str, *ids: str) -> None:
+    """Raise `click.UsageError` unless a call may name each of these ids."""
+    for each in ids:
+        try:
+            check_id(provider, each)
+        except ValueError as exc:
+            raise click.UsageError(str(exc)) from None
+
+
 def ids_options(command: Any) -> Any:
     """Add ids, as arguments or from a file, to a command."""
     command = click.option(
@@ -40,8 +50,11 @@ def ids_options(command: Any) -> Any:
     return click.argument("ids", nargs=-1, metavar="[ID]…")(command)
 
 
-def read_ids(ids: tuple[str, ...], source: Path | None) -> list[str]:
-    """Return ids from arguments and a file or standard input, in order and without repeats."""
+def read_ids(provider: str, ids: tuple[str, ...], source: Path | None) -> list[str]:
+    """Return ids from arguments and a file or standard input, in order and without repeats.
+
+    Raises `click.UsageError` if there are none, or if one cannot be an id of this provider.
+    """
     found = list(ids)
     if source is not None:
         content = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
@@ -53,6 +66,7 @@ def read_ids(ids: tuple[str, ...], source: Path | None) -> list[str]:
             ) from exc
     if not found:
         raise click.UsageError("no ids: name them, or give --from FILE (- is standard input)")
+    checked(provider, *found)
     return list(dict.fromkeys(found))
 
 

@@ -8,7 +8,15 @@ import click
 
 from receiver.cli.asking import confirm, yes_option
 from receiver.cli.base import load
-from receiver.cli.calling import failed, hold, ids_options, in_batches, print_reply, read_ids
+from receiver.cli.calling import (
+    checked,
+    failed,
+    hold,
+    ids_options,
+    in_batches,
+    print_reply,
+    read_ids,
+)
 from receiver.cli.output import complain, counted, output_option, print_rows
 from receiver.providers import dataforseo_api
 from receiver.reconciler import operations
@@ -99,6 +107,7 @@ def _add_task(group: click.Group, provider: str) -> None:
           receiver dataforseo task ID --function serp/google/organic --datatype advanced
           receiver dataforseo task ID              # looks for it in the lists of finished tasks
         """
+        checked(provider, task_id)
         receiver = load(level="error")
 
         async def collect() -> dataforseo_api.Collected:
@@ -177,7 +186,9 @@ def _add_resend(group: click.Group, provider: str) -> None:
           receiver dataforseo errors --output json | jq -r .id | receiver dataforseo resend --from -
         """
         receiver = load(level="error")
-        rows = in_batches(receiver, provider, read_ids(ids, source), operations.webhook_resend)
+        rows = in_batches(
+            receiver, provider, read_ids(provider, ids, source), operations.webhook_resend
+        )
         print_rows(rows, output=output, columns=("id", "answer"))
         return failed(rows)
 
@@ -198,7 +209,7 @@ def _add_force_stop(group: click.Group, provider: str) -> None:
           receiver dataforseo force-stop --from ids.txt --yes
         """
         receiver = load(level="error")
-        wanted = read_ids(ids, source)
+        wanted = read_ids(provider, ids, source)
         confirm(f"stops {counted(len(wanted), 'crawl')} for good", yes=yes)
         rows = in_batches(receiver, provider, wanted, operations.force_stop)
         print_rows(rows, output=output, columns=("id", "answer"))

@@ -6,7 +6,7 @@ import click
 
 from receiver.cli.asking import confirm, yes_option
 from receiver.cli.base import load
-from receiver.cli.calling import hold
+from receiver.cli.calling import checked, hold
 from receiver.cli.output import output_option, print_json, print_rows
 from receiver.providers import diffbot_api
 
@@ -50,6 +50,7 @@ def _add_command(
 ) -> None:
     @click.argument("job", metavar="NAME")
     def command(job: str, yes: bool = False) -> None:
+        checked("diffbot", job)
         receiver = load(level="error")
         if asks is not None:
             confirm(asks.format(job=job), yes=yes)

@@ -8,10 +8,12 @@ from typing import Any
 import click
 import uvloop
 from rich.console import Console
+from rich.text import Text
 
 from receiver import log
 from receiver.cli.base import load
 from receiver.cli.moment import Instant, Moment
+from receiver.cli.output import one_line
 from receiver.cli.sending import send_options
 from receiver.errors import SettingsError
 from receiver.loop import repeat
@@ -118,7 +120,8 @@ async def _show(forwarding: Forwarding) -> None:
         return
     with console.status("") as line, log.redirected(_Above(console)):
         while True:
-            line.update(_summary(forwarding.status()))
+            # Text, because a name in brackets would be markup.
+            line.update(Text(_summary(forwarding.status())))
             await asyncio.sleep(_SHOW_SECONDS)
 
 
@@ -136,4 +139,7 @@ class _Above(io.TextIOBase):
 def _summary(status: dict[str, Any]) -> str:
     state = "forwarding" if status["active"] else (status["held_by"] or "not forwarding")
     counts = f"{status['confirmed']} confirmed, {status['failed']} failed"
-    return f"{state} to {status['target']}: {counts}, {status['lag_seconds']:.1f} s behind"
+    # The lease, and so its owner's name, is read from the bucket.
+    return one_line(
+        f"{state} to {status['target']}: {counts}, {status['lag_seconds']:.1f} s behind"
+    )

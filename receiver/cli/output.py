@@ -14,13 +14,10 @@ import orjson
 
 from receiver import log
 from receiver.errors import ReceiverError
-from receiver.log import UNPRINTABLE
+from receiver.log import IN_JSON, ONE_LINE, UNPRINTABLE
 from receiver.masking import Masker
 
 _BETWEEN = "  "
-# What must not reach a terminal, as JSON writes it.
-_ESCAPED = {code: f"\\u{code:04x}" for code in UNPRINTABLE}
-_ONE_LINE = UNPRINTABLE | {ord("\n"): "\\n", ord("\t"): "\\t"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A process runs one command, so there is one masker for all that it prints.
@@ -58,12 +55,12 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return text so that it cannot command a terminal, nor begin a line of its own."""
-    return text.translate(_ONE_LINE)
+    return text.translate(ONE_LINE)
 
 
 def json_text(content: bytes) -> str:
     """Return encoded JSON so that it cannot command a terminal; its meaning stays the same."""
-    return content.decode().translate(_ESCAPED)
+    return content.decode().translate(IN_JSON)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ import orjson
 
 from receiver.cli.asking import confirm, yes_option
 from receiver.cli.base import load
-from receiver.cli.calling import hold, print_reply
+from receiver.cli.calling import checked, hold, print_reply
 from receiver.cli.output import complain, output_option, print_json, print_rows
 from receiver.providers import outscraper_api
 from receiver.providers.conversation import Conversation, Reply
@@ -54,6 +54,7 @@ def _add_command(
 ) -> None:
     @click.argument("task_id", metavar="ID")
     def command(task_id: str, yes: bool = False) -> None:
+        checked("outscraper", task_id)
         receiver = load(level="error")
         if asks is not None:
             confirm(asks.format(task_id=task_id), yes=yes)
@@ -93,6 +94,7 @@ def request(request_id: str) -> int:
     Examples:
       receiver outscraper request ID
     """
+    checked("outscraper", request_id)
     fetched = hold(load(level="error"), "outscraper", outscraper_api.request(request_id))
     if fetched.reply.content:
         print_reply(fetched.reply)

@@ -18,6 +18,7 @@ from typing import Literal, TextIO, cast
 from receiver.log.formats import (
     ANNOUNCEMENTS,
     BOLD,
+    IN_JSON,
     ONE_LINE,
     RED,
     UNPRINTABLE,
@@ -32,6 +33,7 @@ from receiver.log.writer import Outlet, QueueWriter
 
 __all__ = [
     "BOLD",
+    "IN_JSON",
     "ONE_LINE",
     "RED",
     "UNPRINTABLE",

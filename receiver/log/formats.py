@@ -7,12 +7,18 @@ import orjson
 
 from receiver import clock
 
-# C0 and C1 but newline and tab, and what changes the direction of text: strangers choose names.
-UNPRINTABLE = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-} | {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+# Characters that strangers must not bring to a terminal: C0, DEL and C1 but newline and tab, the
+# marks, embeddings, overrides and isolates that change the direction of text (UAX #9), and the
+# separators that begin a line.
+_CONTROLS = [code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"]
+_BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_LINES = (0x2028, 0x2029)
+UNPRINTABLE = {code: f"\\x{code:02x}" for code in _CONTROLS}
+UNPRINTABLE |= {code: f"\\u{code:04x}" for code in (*_BIDI, *_LINES)}
 # For text that must not begin a line of its own, nor a column.
 ONE_LINE = UNPRINTABLE | {ord("\n"): "\\n", ord("\t"): "\\t"}
+# For encoded JSON, whose meaning stays the same.
+IN_JSON = {code: f"\\u{code:04x}" for code in UNPRINTABLE}
 # Messages of this logger are for people and programs that wait for them: text without a time.
 ANNOUNCEMENTS = "receiver.announcement"
 BOLD, RED, YELLOW = 1, 31, 33
@@ -40,9 +46,10 @@ class Json(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(line, default=str).decode()
+            encoded = orjson.dumps(line, default=str)
         except TypeError:  # characters or numbers that JSON does not have
-            return orjson.dumps({name: _valid(value) for name, value in line.items()}).decode()
+            encoded = orjson.dumps({name: _valid(value) for name, value in line.items()})
+        return encoded.decode().translate(IN_JSON)
 
 
 class Text(logging.Formatter):

@@ -1,9 +1,10 @@
 """The caller: the only place that calls a provider's API, by aiohttp.
 
-The host comes from the settings alone; a conversation names only a path.  Redirects are not
-followed, because the credentials would go with them.  Body size, time, call rate and concurrency
-are bounded.  Connection errors, and replies that the `CallPolicy` does not accept as final, are
-tried again, with jitter.  No error message contains a URL, because queries hold secrets.
+The host comes from the settings alone; a conversation names only a path, and `call_url` lets none
+lead elsewhere.  Redirects are not followed, because the credentials would go with them.  Body size,
+time, call rate and concurrency are bounded.  Connection errors, and replies that the `CallPolicy`
+does not accept as final, are tried again, with jitter.  No error message contains a URL, because
+queries hold secrets.
 """
 
 import asyncio
@@ -17,11 +18,13 @@ from typing import Self, TypeVar
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from receiver import clock
 from receiver.archive.body import decode
 from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
 from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
+from receiver.reconciler.call_url import url_of
 
 T = TypeVar("T")
 
@@ -175,8 +178,13 @@ class Caller:
     async def call(self, call: Call) -> Reply:
         """Make one call, repeated where that may help, and return the final reply.
 
-        Raises `ProviderError` after the last attempt.
+        Raises `ProviderError` after the last attempt, and at once, with nothing sent, for a path
+        that leads away from the base URL.
         """
+        try:
+            url = url_of(self.base_url, call.path)
+        except ProviderError as exc:
+            raise ProviderError(f"{self.provider}: {call.method}: {exc.detail}") from None
         waited = 0.0
         attempt = 0
         while True:
@@ -184,7 +192,7 @@ class Caller:
             try:
                 async with self._slots:
                     await self._pace.wait(call.family)
-                    reply = await self._make(call)
+                    reply = await self._make(call, url)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                 name = type(exc.__cause__ or exc).__name__
                 unsent = isinstance(exc, _UNSENT)
@@ -214,8 +222,8 @@ class Caller:
             raise ProviderRefused(refusal.detail, hint=f"correct {self._credentials}")
         return reply
 
-    async def _make(self, call: Call) -> Reply:
-        async with self._request(call) as answer:
+    async def _make(self, call: Call, url: URL) -> Reply:
+        async with self._request(call, url) as answer:
             wire = bytearray()
             async with asyncio.timeout(self._timeout_seconds * 5):
                 async for chunk in answer.content.iter_chunked(256 << 10):
@@ -237,12 +245,12 @@ class Caller:
             )
 
     @asynccontextmanager
-    async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, call: Call, url: URL) -> AsyncIterator[aiohttp.ClientResponse]:
         body = None if call.json is None else orjson.dumps(call.json)
         headers = {} if body is None else {"Content-Type": "application/json"}
         async with self._session.request(
             call.method,
-            self.base_url + call.path,
+            url,
             params={**call.query, **self._secret_query},
             data=body,
             headers=headers,

@@ -11,6 +11,7 @@ from receiver.archive.reading import span_lines, spans
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
 from receiver.replay.request import Request
+from receiver.replay.url_template import NotSendable
 from receiver.store import Store
 
 # Limits of a window, in bytes of lines and in callbacks; it has at least one callback.
@@ -21,7 +22,7 @@ _READS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class UnreadableEntry:
-    """A callback that cannot be read from the archive, and why."""
+    """A callback that cannot be read from the archive or cannot be sent, and why."""
 
     entry: Entry
     why: str
@@ -38,7 +39,7 @@ async def read(
     """Yield the requests of entries, in their order.
 
     ``entries`` is called, iterated and dropped in a thread of its own.  Raises `StoreError` if the
-    store fails; a callback that is missing or damaged is yielded as an `UnreadableEntry`.
+    store fails; a callback that is missing, damaged or not sendable becomes an `UnreadableEntry`.
     """
     loop = asyncio.get_running_loop()
     with (
@@ -104,5 +105,5 @@ def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Reques
 def _made(entry: Entry, line: bytes, make: Callable[[Entry, bytes], Request]) -> Item:
     try:
         return make(entry, line)
-    except Damaged as exc:
+    except (Damaged, NotSendable) as exc:
         return UnreadableEntry(entry, str(exc))

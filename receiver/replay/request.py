@@ -7,25 +7,22 @@ callback that the provider would have made.
 
 import base64
 import hashlib
-import re
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from receiver.archive.members import GZIP
 from receiver.archive.schema import Entry, Line
-from receiver.errors import Damaged, SettingsError
+from receiver.errors import Damaged
 from receiver.providers import PROVIDERS
 from receiver.providers.base import Entrance
+from receiver.replay.url_template import NotSendable, UrlTemplate
 
-PLACEHOLDERS = ("{provider}", "{kind}", "{path}")
-
-_BRACES = re.compile(r"\{[^}]*\}|[{}]")
 # Headers that describe the bytes as they came; they are sent only with those bytes.
 _OF_WIRE_BYTES = ("content-encoding", "x-hub-signature-256")
-
-
+# Those that the door takes.
+_METHODS = ("GET", "POST")
 _LINE = msgspec.json.Decoder(Line)
 
 
@@ -43,25 +40,37 @@ class Request:
 class Form:
     """How requests are made: where they go, and in what form.
 
-    ``url`` may hold `{provider}`, `{kind}` and `{path}` (what followed the token in the URL that
-    the provider called).  Raises `SettingsError` if it cannot be called.  Only ``origin`` of it
-    may be shown: the rest can hold secrets.
+    ``url`` is a `UrlTemplate`.  Raises `SettingsError` if it cannot be called.
     """
 
     def __init__(self, url: str, *, gzip: bool = False, marked: bool = True) -> None:
-        self.origin = _origin(url)
-        self._base, _, self._query = url.partition("?")
+        self._template = UrlTemplate(url)
         self._gzip = gzip
         self._marked = marked
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the URL, which may be shown."""
+        return self._template.origin
+
     def request(self, entry: Entry, line: bytes) -> Request:
-        """Return the request of an archived line.  Raises `Damaged`."""
+        """Return the request of an archived line.  Raises `Damaged` and `NotSendable`."""
         try:
             callback = _LINE.decode(line)
             body = _body(callback)
+            return self._request(entry, callback, body)
+        except NotSendable as exc:
+            raise NotSendable(f"{entry.delivery_id} is not sent: {exc.detail}") from None
         except ValueError as exc:
             raise Damaged(f"{entry.object}: the line of {entry.delivery_id}: {exc}") from exc
+
+    def _request(self, entry: Entry, callback: Line, body: bytes) -> Request:
+        if callback.delivery_id != entry.delivery_id:
+            raise ValueError("is of another delivery")
         entrance = None if callback.origin == "callback" else _entrance(callback.provider)
+        method = entrance.method if entrance else callback.method
+        if method not in _METHODS:
+            raise NotSendable("its method is neither GET nor POST")
         headers = {
             "webhook-id": callback.delivery_id,
             "webhook-received-at": callback.received_at,
@@ -69,16 +78,13 @@ class Form:
             "webhook-kind": callback.kind,
             "webhook-origin": callback.origin,
         }
+        if not all(map(_is_header, headers.values())):
+            raise NotSendable("its line holds what is not allowed in a header")
         if self._marked:
             headers["webhook-replay"] = "true"
         body = self._encode(callback, body, headers)
-        return Request(
-            entry=entry,
-            method=entrance.method if entrance else callback.method,
-            url=self._url(callback, entrance),
-            headers=headers,
-            body=body,
-        )
+        url = self._url(callback, entrance)
+        return Request(entry=entry, method=method, url=url, headers=headers, body=body)
 
     def _encode(self, callback: Line, body: bytes, headers: dict[str, str]) -> bytes:
         """Add the headers that describe the body, and return the body as it is sent."""
@@ -99,36 +105,7 @@ class Form:
             kind = callback.kind
         else:
             query, path, kind = _query_of_provider(callback, entrance), "", entrance.kind
-        base, own = (
-            part.replace("{provider}", callback.provider)
-            .replace("{kind}", kind)
-            .replace("{path}", _wire_safe(path))
-            for part in (self._base, self._query)
-        )
-        both = "&".join(part for part in (own, _wire_safe(query)) if part)
-        return f"{base}?{both}" if both else base
-
-
-def _origin(url: str) -> str:
-    """Return scheme, host and port, which may be printed; refuse a URL that cannot be called."""
-    unknown = set(_BRACES.findall(url)) - set(PLACEHOLDERS)
-    if unknown:
-        raise SettingsError(f"the URL may hold {', '.join(PLACEHOLDERS)}, and no other braces")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise SettingsError("the URL to send to cannot be read") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("the URL to send to must begin with http:// or https:// and a host")
-    if "{" in parts.netloc or "#" in url or not url.isascii() or not _is_visible(url):
-        raise SettingsError("the URL to send to must be ASCII, with no space, fragment or {host}")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
-
-
-def _is_visible(text: str) -> bool:
-    return text.isprintable() and " " not in text
+        return self._template.url(provider=callback.provider, kind=kind, path=path, query=query)
 
 
 def _body(callback: Line) -> bytes:
@@ -150,8 +127,12 @@ def _is_wire(callback: Line, body: bytes, came: dict[str, str]) -> bool:
 
 def _copy(name: str, came: dict[str, str], headers: dict[str, str]) -> None:
     value = came.get(name, "")
-    if value and value.isascii() and value.isprintable():
+    if value and _is_header(value):
         headers[name] = value
+
+
+def _is_header(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _entrance(provider: str) -> Entrance | None:
@@ -171,8 +152,3 @@ def _query_of_provider(callback: Line, entrance: Entrance) -> str:
 def _path_behind_token(target: str) -> str:
     parts = target.partition("?")[0].rstrip("/").split("/", 4)
     return "/" + parts[4] if len(parts) > 4 else ""
-
-
-def _wire_safe(text: str) -> str:
-    """Escape the bytes that are not allowed in a request line, and leave the rest as it came."""
-    return quote(text, safe="!\"$%&'()*+,/:;<=>?@[\\]^`{|}~", encoding="latin-1")

@@ -46,6 +46,20 @@ def test_json_that_commands_no_terminal_means_the_same() -> None:
     assert said == orjson.loads(text)
 
 
+@pytest.mark.parametrize("code", [0x7F, 0x9B, 0x85, 0x061C, 0x200F, 0x2028, 0x202E, 0x2067])
+@pytest.mark.parametrize("output", ["json", "table"])
+def test_a_row_of_a_stranger_commands_no_terminal(
+    capsys: pytest.CaptureFixture[str], code: int, output: str
+) -> None:
+    odd = f"a{chr(code)}b"
+    print_rows([{"tag": odd}], output=output, columns=("tag",))
+    shown = capsys.readouterr().out
+    assert chr(code) not in shown
+    assert shown.replace("\n", "").isprintable()
+    if output == "json":
+        assert {"tag": odd} == orjson.loads(shown)
+
+
 def test_rows_show_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"a": f"x {SECRET}", "b": {"url": SECRET}, "c": None, "path": Path(SECRET)}]
     print_rows(rows, output="json", columns=())

@@ -11,6 +11,10 @@ import pytest
 from receiver import log
 from tests.log.streams import Stream
 
+# What commands a terminal, begins a line there, or changes the direction of text.
+HOSTILE = [0x00, 0x07, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0x9B, 0x9D, 0x9F, 0x061C, 0x200E, 0x200F]
+HOSTILE += [0x2028, 0x2029, 0x202A, 0x202D, 0x202E, 0x2066, 0x2067, 0x2069]
+
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 
@@ -58,6 +62,21 @@ def test_each_record_is_one_line_whatever_it_holds() -> None:
     first, second = map(orjson.loads, stream.text().splitlines())
     assert 'two\nlines, "quoted"' == first["error"]
     assert second["exception"].endswith("RuntimeError: a bug")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("code", HOSTILE, ids=hex)
+def test_no_line_commands_a_terminal(form: Literal["json", "text"], code: int) -> None:
+    stream = Stream()
+    log.configure(form=form, level="info", stream=stream)
+    odd = f"a{chr(code)}b"
+    logging.getLogger("receiver").info("found", extra={"tag": odd, odd: ["x", {odd: odd}]})
+    (line,) = stream.text().splitlines()
+    assert chr(code) not in line
+    assert line.isprintable()
+    if form == "json":
+        read = orjson.loads(line)
+        assert (odd, ["x", {odd: odd}]) == (read["tag"], read[odd])
 
 
 def test_text_has_time_level_message_and_facts() -> None:

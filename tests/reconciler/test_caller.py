@@ -564,14 +564,3 @@ def test_a_url_that_leads_nowhere_is_an_error_without_secrets(
         ask = account.ask
         error = said(lambda: with_caller(caller, lambda it: it.hold(ask())), caplog)  # noqa: B023
         assert "cannot be reached" in error
-
-
-def test_calls_go_to_the_configured_host_whatever_a_conversation_names(
-    dataforseo: DataForSeo,
-) -> None:
-    with Sink() as elsewhere:
-        port = elsewhere.url.rpartition(":")[2]
-        for path in (f"//127.0.0.1:{port}/x", f"/v3/@127.0.0.1:{port}/x", "/v3/%2f%2fx"):
-            make_call(dataforseo, Call(path=path))
-        assert [] == elsewhere.arrivals()
-    assert 3 == dataforseo.ledger.count()

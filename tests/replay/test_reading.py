@@ -374,3 +374,18 @@ def test_a_failed_read_does_not_block_the_event_loop_while_another_is_slow(
 async def _read_to_the_end(store: Watched, entries: list[Entry]) -> None:
     async for _ in read(store, lambda: entries, FORM.request):
         pass
+
+
+def test_what_cannot_be_sent_says_so_and_the_rest_is_sent(place: Place, store: Watched) -> None:
+    rests = ["/serp?id=1", "/../../admin/delete?id=2", "/on_page?id=3"]
+    place.take(*(Delivery(kind="pingback", method="GET", rest=r, body=b"") for r in rests))
+    form = Form("http://h/hooks{path}")
+
+    async def whole() -> list[Item]:
+        return [item async for item in read(store, place.entries, form.request)]
+
+    first, odd, last = asyncio.run(whole())
+    assert isinstance(odd, UnreadableEntry)
+    assert "its path has a dot segment" in odd.why
+    urls = [item.url for item in (first, last) if isinstance(item, Request)]
+    assert ["http://h/hooks/serp?id=1", "http://h/hooks/on_page?id=3"] == urls

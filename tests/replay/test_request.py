@@ -8,6 +8,7 @@ import hmac
 import random
 import tempfile
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from receiver import clock
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, SettingsError
 from receiver.replay.request import Form, Request
+from receiver.replay.url_template import NotSendable
 from tests.door.place import KEY, TOKEN, opened
 from tests.replay.place import Delivery, Place
 
@@ -318,6 +320,51 @@ def test_places_in_the_query_of_the_url_are_filled(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "/../../admin/delete",
+        "/..",
+        "/.",
+        "/a/./b",
+        "/a/../",
+        "/%2e%2e/admin",
+        "/.%2E/admin",
+        "/a%2f..%2fadmin",
+        "/a/..%2Fadmin",
+        "/..\\admin",
+        "/%2e%2e%5cadmin",
+        "/..;x=1/admin",
+        "/%2e%2e%3bx/admin",
+        "/..%20/admin",
+        "/..%09/admin",
+    ],
+)
+def test_a_path_that_climbs_out_of_its_prefix_is_not_sent(place: Place, path: str) -> None:
+    place.take(Delivery(kind="pingback", method="GET", rest=f"{path}?id=1", body=b""))
+    with pytest.raises(NotSendable, match="is not sent: its path has a dot segment"):
+        place.requests(Form("http://h/hooks{path}"))
+    # Where the path is not part of the URL, it does no harm.
+    (request,) = place.requests(Form("http://h/hooks"))
+    assert "http://h/hooks?id=1" == request.url
+
+
+@pytest.mark.parametrize("path", ["/..a/b", "/a../b", "/%252e%252e/x", "/a.b/...", "/.well-known"])
+def test_a_path_with_dots_and_no_dot_segment_is_sent(place: Place, path: str) -> None:
+    place.take(Delivery(kind="pingback", method="GET", rest=f"{path}?id=1", body=b""))
+    (request,) = place.requests(Form("http://h/hooks{path}"))
+    assert f"http://h/hooks{path}?id=1" == request.url
+
+
+def test_a_path_adds_no_parameter_to_the_query(place: Place) -> None:
+    path = "/a&admin=1+2;x=y/%26"
+    place.take(Delivery(kind="pingback", method="GET", rest=f"{path}?id=1", body=b""))
+    (request,) = place.requests(Form("http://h/x?path={path}&own=1"))
+    assert "http://h/x?path=/a%26admin%3D1%2B2%3Bx%3Dy/%26&own=1&id=1" == request.url
+    asked = parse_qsl(request.url.partition("?")[2])
+    assert [("path", "/a&admin=1+2;x=y/&"), ("own", "1"), ("id", "1")] == asked
+
+
+@pytest.mark.parametrize(
     ("url", "origin"),
     [
         ("http://h", "http://h"),
@@ -392,6 +439,42 @@ def test_a_line_that_is_not_as_it_was_written_is_damaged(
     Form(URL).request(entry, orjson.dumps(line))
     with pytest.raises(Damaged, match=entry.delivery_id):
         Form(URL).request(entry, orjson.dumps(line | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"method": "PUT"}, "method"),
+        ({"method": "G ET"}, "method"),
+        ({"method": "POST / HTTP/1.1\r\nHost: x\r\n\r\nPOST"}, "method"),
+        ({"provider": "../../x"}, "name"),
+        ({"provider": "x&admin=1"}, "name"),
+        ({"kind": "a/../b"}, "name"),
+        ({"kind": "x\r\nHost: evil"}, "header"),
+        ({"received_at": "2026\r\nHost: evil"}, "header"),
+        ({"origin": "callback\n"}, "header"),
+    ],
+)
+def test_a_line_that_would_make_another_request_is_not_sent(
+    place: Place, change: dict[str, object], why: str
+) -> None:
+    entry, line = entry_and_line(place)
+    with pytest.raises(NotSendable, match=f"{entry.delivery_id} is not sent: .*{why}"):
+        Form("http://h/{provider}/{kind}").request(entry, orjson.dumps(line | change))
+
+
+@pytest.mark.parametrize("delivery_id", ["x", "a\r\nb: c", ""])
+def test_a_line_of_another_delivery_is_damaged(place: Place, delivery_id: str) -> None:
+    entry, line = entry_and_line(place)
+    with pytest.raises(Damaged, match="is of another delivery"):
+        Form(URL).request(entry, orjson.dumps(line | {"delivery_id": delivery_id}))
+
+
+def test_a_target_beyond_latin_1_is_damaged(place: Place) -> None:
+    entry, line = entry_and_line(place)
+    target = {"target": "/dataforseo/postback/***?id=\u6771"}
+    with pytest.raises(Damaged, match=entry.delivery_id):
+        Form(URL).request(entry, orjson.dumps(line | target))
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"\xff", b"{}"])
