@@ -103,6 +103,9 @@ def configure(
     # botocore's debug log prints headers with credentials.
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel("WARNING")
+    # Credentials that cannot be renewed are reported, in one line, where they are needed.
+    for name in ("botocore.credentials", "botocore.tokens"):
+        logging.getLogger(name).setLevel("ERROR")
 
 
 def announce(message: str) -> None:

@@ -1,55 +1,28 @@
-"""S3 and what speaks its protocol: the only place that knows boto3.
+"""Objects in S3 and in stores that speak its protocol.
 
-Endpoint, region and credentials come by the usual `AWS_…` ways.  botocore's own retries are few
-and quick; who calls retries for ever, with back-off.
+botocore's own retries are few and quick: callers retry for ever, with back-off.
 """
 
 import logging
-import re
 import uuid
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import boto3
-import botocore.config
-import botocore.exceptions
-from boto3.exceptions import Boto3Error
-
-from receiver.errors import Conflict, NotFound, SettingsError, StoreError, StoreRefused
-from receiver.store import s3_listing
+from receiver.errors import Conflict, StoreError, StoreRefused
+from receiver.store import s3_errors, s3_listing
 from receiver.store.base import Check, Listed
+from receiver.store.s3_client import S3Client
+from receiver.store.s3_errors import FAILURES, LEASES_HINT
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3 import S3Client as Boto3Client
 
 _log = logging.getLogger(__name__)
 
-_Checksums = Literal["when_supported", "when_required"]
+T = TypeVar("T")
 
-# What somebody must fix, by S3's error code; all other errors may pass by themselves.
-_HINTS = {
-    "NoSuchBucket": "create the bucket, or correct RECEIVER_ARCHIVE",
-    "AccessDenied": "give this identity s3:PutObject, GetObject, DeleteObject and ListBucket",
-    "AllAccessDisabled": "the bucket is disabled; set RECEIVER_ARCHIVE to another",
-    "InvalidAccessKeyId": "correct AWS_ACCESS_KEY_ID or the profile or role in use",
-    "SignatureDoesNotMatch": "correct AWS_SECRET_ACCESS_KEY and the region",
-    "InvalidToken": "the session token is not valid; renew the credentials",
-    "ExpiredToken": "the session token has expired; renew the credentials",
-    "PermanentRedirect": "set AWS_REGION to the bucket's region",
-    "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
-    "IllegalLocationConstraintException": "set AWS_REGION to the bucket's region",
-    "InvalidBucketName": "correct the bucket in RECEIVER_ARCHIVE",
-    "KMS.NotFoundException": "correct RECEIVER_S3_KMS_KEY_ID",
-    "KMS.DisabledException": "enable the key of RECEIVER_S3_KMS_KEY_ID",
-    "InvalidStorageClass": "correct RECEIVER_S3_STORAGE_CLASS",
-}
-# What stores say that do not know the checksums that boto3 adds.
-_CHECKSUM_REFUSALS = {
-    "NotImplemented",
-    "InvalidArgument",
-    "InvalidRequest",
-    "XAmzContentSHA256Mismatch",
-}
+CONDITIONAL_WRITES = "conditional writes"
+_ANOTHER_STORE = "correct AWS_ENDPOINT_URL_S3, or see what answers in place of S3: a cache, a proxy"
 
 
 class S3Store:
@@ -68,8 +41,6 @@ class S3Store:
     ) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._timeout_seconds = timeout_seconds
-        self._connections = connections
         self._common: dict[str, Any] = {"Bucket": bucket}
         if bucket_owner:
             self._common["ExpectedBucketOwner"] = bucket_owner
@@ -78,8 +49,7 @@ class S3Store:
             self._put_options |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id}
         if storage_class:
             self._put_options["StorageClass"] = storage_class
-        self._checksums: _Checksums = "when_supported"
-        self._s3 = self._client(self._checksums)
+        self._s3 = S3Client(timeout_seconds=timeout_seconds, connections=connections)
 
     @property
     def url(self) -> str:
@@ -89,7 +59,7 @@ class S3Store:
     @property
     def identity(self) -> str:
         """The endpoint and the URL: another endpoint may have a bucket of the same name."""
-        return f"{self._s3.meta.endpoint_url} {self.url}"
+        return f"{self._s3.endpoint} {self.url}"
 
     def put(self, key: str, content: bytes) -> None:
         """Put the object with a checksum that S3 verifies before it answers."""
@@ -98,7 +68,11 @@ class S3Store:
     def put_if(self, key: str, content: bytes, *, etag: str | None) -> str:
         """Put with `If-None-Match: *` or `If-Match`."""
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        return self._put(key, content, **condition)
+        written = self._put(key, content, **condition)
+        if not written:
+            detail = f"cannot put {key}: the store answers without an ETag"
+            raise StoreRefused(detail, hint=LEASES_HINT)
+        return written
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Get the object, or a range of it."""
@@ -128,164 +102,122 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """Delete the object."""
-        try:
-            self._s3.delete_object(**self._common, Key=self._prefix + key)
-        except _FAILURES as exc:
-            raise self._error(exc, f"cannot delete {key}") from exc
+
+        def delete(s3: "Boto3Client") -> object:
+            return s3.delete_object(**self._common, Key=self._prefix + key)
+
+        self._run(f"cannot delete {key}", delete)
 
     def checks(self) -> Iterator[Check]:
         """Try every right that is needed on an object of this check's own."""
         key = f"leases/check-{uuid.uuid4()}.json"
-        attempts = (
+        attempts: tuple[tuple[str, str, Callable[[], object]], ...] = (
             ("write", "s3:PutObject", lambda: self.put(key, b"{}")),
-            ("read", "s3:GetObject", lambda: self.get(key)),
-            ("list", "s3:ListBucket", lambda: list(self.list(key))),
+            ("read", "s3:GetObject", lambda: self._check_read(key, b"{}")),
+            ("list", "s3:ListBucket", lambda: self._check_listed(key)),
         )
         for name, right, attempt in attempts:
             try:
                 attempt()
             except StoreRefused as exc:
-                hint = _hint_of(exc, right)
+                hint = s3_errors.hint_for(exc, right)
                 yield Check(f"archive {name}", False, exc.detail, hint, refused=True)
                 return
             except StoreError as exc:
-                yield Check("archive", False, exc.detail, _hint_of(exc, right))
+                yield Check("archive", False, exc.detail, s3_errors.hint_for(exc, right))
                 return
             yield Check(f"archive {name}", True, f"{self.url} allows it")
         yield self._check_conditions(key)
         try:
             self.delete(key)
         except StoreError as exc:
-            hint = _hint_of(exc, "s3:DeleteObject")
+            hint = s3_errors.hint_for(exc, "s3:DeleteObject")
             yield Check("archive delete", False, exc.detail, hint)
         else:
             yield Check("archive delete", True, f"{self.url} allows it")
 
+    def _check_read(self, key: str, content: bytes) -> None:
+        if self.get(key) != content:
+            detail = f"cannot get {key}: it is not what was written a moment ago"
+            raise StoreError(detail, hint=_ANOTHER_STORE)
+
+    def _check_listed(self, key: str) -> None:
+        if key not in [listed.key for listed in self.list(key)]:
+            detail = f"cannot list {key}: the listing lacks it, though it was written a moment ago"
+            raise StoreError(detail, hint=_ANOTHER_STORE)
+
     def _check_conditions(self, key: str) -> Check:
-        name = "conditional writes"
-        hint = "one instance alone may sweep here: set credentials of the providers on that one"
         try:
             self.put_if(key, b"{}", etag=None)
         except Conflict:
-            return Check(name, True, "the store honours If-None-Match")
+            return Check(CONDITIONAL_WRITES, True, "the store honours If-None-Match")
         except StoreError as exc:
-            return Check(name, False, str(exc), hint)
-        return Check(name, False, "the store ignores If-None-Match", hint)
+            return Check(CONDITIONAL_WRITES, False, exc.detail, LEASES_HINT)
+        return Check(CONDITIONAL_WRITES, False, "the store ignores If-None-Match", LEASES_HINT)
 
     def _pages(self, prefix: str, **more: Any) -> Iterator[Any]:
-        options = dict(self._common, **more, Prefix=self._prefix + prefix)
-        try:
-            yield from self._s3.get_paginator("list_objects_v2").paginate(**options)
-        except _FAILURES as exc:
-            raise self._error(exc, f"cannot list {self.url}/{prefix}") from exc
+        """Yield the pages of a listing.
+
+        Not with botocore's paginator, for credentials may change between two pages.
+        """
+        options = {**self._common, **more, "Prefix": self._prefix + prefix}
+        what = f"cannot list {self.url}/{prefix}"
+        while True:
+            page: Any = self._run(what, lambda s3: s3.list_objects_v2(**options))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            options["ContinuationToken"] = page["NextContinuationToken"]
 
     def _put(self, key: str, content: bytes, **condition: Any) -> str:
+        """Put an object; return its ETag, or nothing where the store answers without one."""
+
+        def put(s3: "Boto3Client") -> str:
+            options = {**self._common, **self._put_options, **condition}
+            answer = s3.put_object(**options, Key=self._prefix + key, Body=content)
+            return answer.get("ETag", "")
+
+        what = f"cannot put {key}"
         try:
-            return self._put_by(self._s3, key, content, condition)
-        except _FAILURES as exc:
-            if self._checksums == "when_required" or _code(exc) not in _CHECKSUM_REFUSALS:
-                raise self._error(exc, f"cannot put {key}") from exc
+            return self._s3.run(put)
+        except FAILURES as exc:
+            if not (self._s3.sends_checksums and s3_errors.is_of_checksums(exc)):
+                raise self._put_error(exc, what, condition) from exc
             refusal = exc
         # Older and smaller stores refuse the checksums that boto3 adds since 1.36; if that was
         # not the reason, they stay.
-        without = self._client("when_required")
         try:
-            etag = self._put_by(without, key, content, condition)
-        except _FAILURES as exc:
-            raise self._error(exc, f"cannot put {key}") from exc
+            etag = self._s3.without_checksums(put)
+        except FAILURES as exc:
+            raise self._put_error(exc, what, condition) from exc
         _log.warning("store refused checksums; going on without", extra={"error": str(refusal)})
-        self._checksums = "when_required"
-        self._s3 = without
         return etag
 
-    def _put_by(
-        self, client: "S3Client", key: str, content: bytes, condition: dict[str, Any]
-    ) -> str:
-        answer = client.put_object(
-            **self._common,
-            **self._put_options,
-            **condition,
-            Key=self._prefix + key,
-            Body=content,
-        )
-        return answer["ETag"]
+    def _put_error(self, exc: Exception, what: str, condition: dict[str, Any]) -> StoreError:
+        if condition and s3_errors.is_of_conditions(exc):
+            detail = f"{what}: the store has no conditional writes ({s3_errors.code_of(exc)})"
+            return StoreRefused(detail, hint=LEASES_HINT)
+        return self._error(exc, what)
 
     def _get(self, key: str, **options: Any) -> tuple[bytes, str]:
+        def get(s3: "Boto3Client") -> tuple[bytes, str]:
+            answer = s3.get_object(**self._common, **options, Key=self._prefix + key)
+            if answer.get("ContentType", "").startswith("text/html"):
+                raise s3_errors.NotS3("an HTML page", 200)  # what is put here has no such type
+            return answer["Body"].read(), answer.get("ETag", "")
+
         try:
-            answer = self._s3.get_object(**self._common, **options, Key=self._prefix + key)
-            return answer["Body"].read(), answer["ETag"]
-        except _FAILURES as exc:
-            if _code(exc) == "InvalidRange":
+            return self._s3.run(get)
+        except FAILURES as exc:
+            if s3_errors.code_of(exc) == "InvalidRange":
                 return b"", ""
             raise self._error(exc, f"cannot get {key}") from exc
 
-    def _client(self, checksums: _Checksums) -> "S3Client":
-        config = botocore.config.Config(
-            connect_timeout=min(5.0, self._timeout_seconds),
-            read_timeout=self._timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": 2},
-            max_pool_connections=self._connections,
-            request_checksum_calculation=checksums,
-            response_checksum_validation=checksums,
-            user_agent_extra="receiver",
-        )
+    def _run(self, what: str, request: Callable[["Boto3Client"], T]) -> T:
         try:
-            client = boto3.session.Session().client("s3", config=config)
-        except (botocore.exceptions.BotoCoreError, ValueError) as exc:
-            hint = "correct AWS_PROFILE, AWS_REGION or AWS_ENDPOINT_URL_S3"
-            raise SettingsError(f"S3: {_message(exc)}; {hint}") from exc
-        # The star puts it before a handler of botocore's own that would parse all of an answer.
-        client.meta.events.register("before-parse.*.ListObjectsV2", s3_listing.take_contents)
-        return client
+            return self._s3.run(request)
+        except FAILURES as exc:
+            raise self._error(exc, what) from exc
 
     def _error(self, exc: Exception, what: str) -> StoreError:
-        code = _code(exc)
-        if code in ("NoSuchKey", "404"):
-            return NotFound(f"{what}: there is no such object in {self.url}")
-        if code in ("PreconditionFailed", "ConditionalRequestConflict"):
-            return Conflict(f"{what}: it is not as expected")
-        if isinstance(exc, botocore.exceptions.NoCredentialsError):
-            hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role"
-            return StoreRefused(f"{what}: no credentials", hint=hint)
-        if isinstance(exc, botocore.exceptions.NoRegionError):
-            return StoreRefused(f"{what}: no region", hint="set AWS_REGION")
-        if isinstance(exc, botocore.exceptions.ParamValidationError):
-            hint = _HINTS["InvalidBucketName"]
-            return StoreRefused(f"{what}: {self._bucket!r} cannot be a bucket", hint=hint)
-        if code in _HINTS:
-            return StoreRefused(f"{what}: {code}", hint=_HINTS[code])
-        return StoreError(f"{what}: {code or f'{type(exc).__name__}: {_message(exc)}'}")
-
-
-# Up to the last @ inside the quotes: a password may hold anything.
-_USERINFO = re.compile("//[^\"'`]*@")
-_FAILURES = (
-    botocore.exceptions.BotoCoreError,
-    botocore.exceptions.ClientError,
-    Boto3Error,
-    OSError,
-)
-
-
-def _hint_of(failure: StoreError, right: str) -> str:
-    """Return what to do about a failed check: where it is about rights, the one that is missing."""
-    if failure.hint == _HINTS["AccessDenied"]:
-        return f"the right needed is {right}"
-    return failure.hint or "see whether S3 can be reached; meanwhile callbacks wait in the spool"
-
-
-def _code(exc: Exception) -> str:
-    if isinstance(exc, botocore.exceptions.ClientError):
-        return str(exc.response.get("Error", {}).get("Code", ""))
-    return ""
-
-
-def _message(exc: Exception) -> str:
-    """Return an error's message without credentials: user and password of an endpoint or proxy.
-
-    What any library below raised can repeat a header, and with it a session token, so that only
-    the name of the error is given.
-    """
-    if type(exc) is botocore.exceptions.HTTPClientError:
-        return type(exc.kwargs.get("error")).__name__
-    return _USERINFO.sub("//", str(exc))
+        return s3_errors.store_error(exc, what, store=self.url, endpoint=self._s3.endpoint)

@@ -1,20 +1,15 @@
 """What only S3 has: credentials, refusals, checksums, pages, options."""
 
 import base64
-import hashlib
-import http.server
 import socket
-import threading
-import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from receiver.errors import Conflict, StoreError, StoreRefused
 from receiver.store import open_store
-from receiver.store.s3 import S3Store
+from tests.store.fake_s3 import Answer, FakeS3, fake_store
 from tests.tools.support import s3 as support
 from tests.tools.support.s3 import Bucket
 
@@ -95,90 +90,6 @@ def unused_port() -> Iterator[int]:
         yield bound.getsockname()[1]
 
 
-class FakeS3(http.server.ThreadingHTTPServer):
-    """Answers as it is told, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _FakeHandler)
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
-        self.objects: dict[str, bytes] = {}
-        self.refusal: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda *_: None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _FakeHandler(http.server.BaseHTTPRequestHandler):
-    server: FakeS3
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        if headers.get("expect") == "100-continue":
-            pass  # `handle_expect_100` has answered it
-        body = self.rfile.read(int(headers.get("content-length", 0)))
-        self.server.asked.append((self.command, headers, body))
-        refused = self.server.refusal(self.command, headers)
-        if refused:
-            status, code = refused
-            self._send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
-        elif self.command == "PUT":
-            self.server.objects[self.path] = body
-            self._send(200, b"", etag=f'"{hashlib.sha256(body).hexdigest()}"')
-        elif self.command == "DELETE":
-            self._send(204, b"")
-        elif "list-type=2" in self.path:
-            self._send(200, self._listing())
-        else:
-            self._send(200, self.server.objects[self.path], etag='"etag"')
-
-    def _listing(self) -> bytes:
-        """Return the next three keys of `objects`, as S3 returns a thousand."""
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-        start = int(query.get("continuation-token", ["0"])[0])
-        keys = [path.removeprefix("/bucket/") for path in sorted(self.server.objects)]
-        more = len(keys) > start + 3
-        contents = "".join(
-            f"<Contents><Key>{key}</Key><Size>1</Size></Contents>"
-            for key in keys[start : start + 3]
-        )
-        token = f"<NextContinuationToken>{start + 3}</NextContinuationToken>" * more
-        truncated = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
-        return f"<ListBucketResult>{truncated}{token}{contents}</ListBucketResult>".encode()
-
-    do_GET = do_PUT = do_DELETE = _answer
-
-    def _send(self, status: int, body: bytes, etag: str | None = None) -> None:
-        self.send_response(status)
-        if etag:
-            self.send_header("etag", etag)
-        if status != 204:
-            self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        return
-
-
-@pytest.fixture
-def fake_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
-    """Return a store that speaks as much of S3 as these tests need."""
-    with FakeS3() as server:
-        for name, value in support.environ(server.url).items():
-            monkeypatch.setenv(name, value)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def fake_store(**options: Any) -> S3Store:
-    return S3Store(bucket="bucket", prefix="prefix", timeout_seconds=10, **options)
-
-
 def test_a_listing_has_as_many_pages_as_it_needs(fake_s3: FakeS3) -> None:
     store = fake_store()
     keys = [f"many/{number}" for number in range(8)]
@@ -218,8 +129,8 @@ def test_nothing_is_asked_for_that_was_not_set(fake_s3: FakeS3) -> None:
     } & set(headers)
 
 
-def refuse_checksums(code: str) -> Callable[[str, dict[str, str]], tuple[int, str] | None]:
-    def refusal(method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+def refuse_checksums(code: str) -> Callable[[str, dict[str, str]], Answer | None]:
+    def refusal(method: str, headers: dict[str, str]) -> Answer | None:
         known = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")
         if method == "PUT" and any(name.startswith(known) for name in headers):
             return 501 if code == "NotImplemented" else 400, code
@@ -299,7 +210,8 @@ def test_a_missing_right_is_named_by_the_checks(fake_s3: FakeS3) -> None:
     [
         ("AccessDenied", "the right needed is s3:DeleteObject"),
         ("ExpiredToken", "the session token has expired"),
-        ("SlowDown", "see whether S3 can be reached"),
+        ("SlowDown", "S3 limits the rate of requests"),
+        ("InternalError", "see whether S3 can be reached"),
     ],
 )
 def test_what_keeps_the_checks_from_deleting_is_told_with_its_mend(
@@ -315,7 +227,7 @@ def test_a_store_that_ignores_conditions_is_recognised(fake_s3: FakeS3) -> None:
     found = {check.name: check for check in fake_store().checks()}
     assert not found["conditional writes"].good
     assert not found["conditional writes"].refused
-    assert "one instance alone may sweep" in found["conditional writes"].hint
+    assert "set RECEIVER_LEASES=off" in found["conditional writes"].hint
 
 
 @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])

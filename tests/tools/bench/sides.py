@@ -229,7 +229,6 @@ def s3_environ(url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "AKIABENCHBENCHBENCHB",
         "AWS_SECRET_ACCESS_KEY": "secret-of-the-bench-0123456789abcdefghij",
         "AWS_REGION": _REGION,
-        "AWS_DEFAULT_REGION": _REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -28,7 +28,6 @@ def environ(url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
@@ -81,13 +80,22 @@ class Bucket:
 
 
 class _Atomic:
-    """moto's application, made to decide one conditional write after the other, as S3 does."""
+    """moto's application, made to decide one conditional write after the other, as S3 does.
+
+    Where ``session_token`` is set, it refuses requests that are signed with another one.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self._guard = threading.Lock()
+        self.session_token = ""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
+        if token and self.session_token not in ("", token):
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("400 Bad Request", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>ExpiredToken</Code><Message>expired</Message></Error>"]
         if not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys():
             return self._app(environ, start_response)
         # The body is waited for before the others are made to wait.
@@ -106,7 +114,7 @@ class S3Server:
         self._moto.start()
         server = self._moto._server
         assert server is not None
-        server.app = _Atomic(server.app)
+        server.app = self._app = _Atomic(server.app)
         self.address: tuple[str, int] = self._moto.get_host_and_port()
         self.url = "http://{}:{}".format(*self.address)
         self.client = connect(self.url)
@@ -116,6 +124,10 @@ class S3Server:
         name = f"callbacks-{uuid.uuid4().hex[:12]}"
         self.client.create_bucket(Bucket=name)
         return Bucket(name, self.url, self.client)
+
+    def accept(self, session_token: str) -> None:
+        """Refuse from now on what is signed with another session token; "" accepts all."""
+        self._app.session_token = session_token
 
     def close(self) -> None:
         """Stop serving."""
