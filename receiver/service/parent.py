@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic import SecretStr
@@ -66,11 +67,14 @@ class Parent:
         self._all_ready = asyncio.Event()
         self._hurry = asyncio.Event()
         self._interrupted = False
+        self._status = 0
 
     async def run(self) -> int:
         """Serve until a signal comes; return the exit status.
 
-        Raises `SettingsError` or `StoreRefused` if the receiver cannot work as it is set up.
+        Raises `SettingsError` or `StoreRefused` if the receiver cannot work as it is set up, and
+        whatever unexpected exception ends one of its tasks.  A server process that ends by itself
+        before the instance has served ends the instance, with its status.
         """
         await self._check_store()
         settings = self._settings
@@ -85,7 +89,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)
-        admin = AdminServer(exposition=self._instance.exposition, status=self._status)
+        admin = AdminServer(exposition=self._instance.exposition, status=self._show)
         serving = asyncio.create_task(admin.serve(sockets=[admin_listener]))
         watching = [
             asyncio.create_task(self._watch(listener)) for _ in range(self._settings.workers)
@@ -97,13 +101,25 @@ class Parent:
         outgoing = self._sweeper.start(self._repeat)
         if self._forwarding is not None:
             outgoing.append(self._forwarding.start(self._repeat))
-        await self._announce(listener, admin_listener)
-        await self._stop.wait()
+        tasks = (serving, *watching, *passes, shipping, *outgoing)
+        await self._until(self._all_ready, tasks)
+        if not self._stop.is_set():
+            self._announce(listener, admin_listener)
+        await self._until(self._stop, tasks)
         await self._end(watching, shipping, outgoing, listener)
         await asyncio.gather(*passes)
         admin.should_exit = True
         await serving
-        return 130 if self._interrupted else 0
+        return self._status
+
+    async def _until(self, event: asyncio.Event, tasks: Sequence["asyncio.Task[None]"]) -> None:
+        """Wait for an event or the stop; raise the exception that ends one of the tasks."""
+        waiting = [asyncio.create_task(one.wait()) for one in (event, self._stop)]
+        done, _ = await asyncio.wait((*waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        for waits in waiting:
+            waits.cancel()
+        for task in done:
+            task.result()
 
     async def _repeat(self, name: str, run: Any, interval_seconds: float) -> None:
         await repeat(
@@ -155,8 +171,13 @@ class Parent:
             self._instance.retire(server.pid)
             if self._stop.is_set():
                 return
-            metrics.server_restarts.inc()
             extra = {"pid": server.pid, "status": status}
+            if status > 0 and not server.ready and not self._all_ready.is_set():
+                # It says why.  The next one would end in the same way, and nobody would notice.
+                _log.error("server process cannot start, stopping", extra=extra)
+                self._end_with(status)
+                return
+            metrics.server_restarts.inc()
             _log.error("server process died and is replaced", extra=extra)
             if time.monotonic() - began < _YOUNG_SECONDS:
                 await asyncio.sleep(1)
@@ -166,14 +187,7 @@ class Parent:
         if ready == self._settings.workers:
             self._all_ready.set()
 
-    async def _announce(self, listener: socket.socket, admin: socket.socket) -> None:
-        ready = asyncio.create_task(self._all_ready.wait())
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait((ready, stopping), return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        stopping.cancel()
-        if self._stop.is_set():
-            return
+    def _announce(self, listener: socket.socket, admin: socket.socket) -> None:
         announce(
             self._receiver,
             base=f"http://{address(listener)}",
@@ -187,6 +201,13 @@ class Parent:
         if self._stop.is_set():
             self._hurry.set()  # a second signal: don't wait for the load balancer any longer
         self._interrupted = interrupted
+        self._status = 130 if interrupted else 0
+        self._stop.set()
+
+    def _end_with(self, status: int) -> None:
+        """Stop without waiting for the load balancer, and exit with a status."""
+        self._status = status
+        self._hurry.set()
         self._stop.set()
 
     async def _end(
@@ -221,12 +242,17 @@ class Parent:
             await asyncio.wait(late)
         await self._shipping.finish(shipping, until=until)
 
-    def _status(self) -> dict[str, Any]:
+    def _state(self) -> str:
+        if self._stop.is_set():
+            return "stopping"
+        return "running" if self._all_ready.is_set() else "starting"
+
+    def _show(self) -> dict[str, Any]:
         status: dict[str, Any] = {
             "instance": self._settings.instance,
             "version": __version__,
             "archive": self._store.url,
-            "state": "stopping" if self._stop.is_set() else "running",
+            "state": self._state(),
             "server_processes": sorted(self._servers),
             **self._measuring.status,
             "last_ship": self._shipping.last,

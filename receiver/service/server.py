@@ -11,8 +11,8 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import orjson
 import uvicorn
@@ -23,6 +23,7 @@ from receiver.config import Settings
 from receiver.door import Judge
 from receiver.door.protocol import BoundedProtocol
 from receiver.instance import Receiver
+from receiver.service import running
 from receiver.service.callback_line import printer
 from receiver.service.door import make_app, make_judge, open_spool
 from receiver.spool import ArchiveAck, Spool
@@ -37,31 +38,57 @@ _FILES_RESERVED = 64
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the channel says when to stop."""
 
-    started_event: asyncio.Event
+    def __init__(self, config: uvicorn.Config, *, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.started_event.set()
+        self._tell_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def run(receiver: Receiver, *, listener: socket.socket, channel: socket.socket) -> None:
-    """Serve until the parent says to stop, or is gone."""
+class _Channel:
+    """What this process tells its parent; a parent that is gone is told nothing."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def tell(self, **message: object) -> None:
+        # uvloop raises `RuntimeError` where asyncio would only log that the transport is closed.
+        if not self._writer.is_closing():
+            self._writer.write(orjson.dumps(message) + b"\n")
+
+    async def close(self) -> None:
+        """Wait until the parent has been sent everything."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+def run(receiver: Receiver, *, listener: socket.socket, channel: socket.socket) -> NoReturn:
+    """Serve until the parent says to stop, or is gone; see `running.run`."""
     # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group.  The parent
     # decides what they mean: stopping at once would skip the drain.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(receiver, listener, channel))
+    # uvicorn says in one line how many requests it cancels at the end; each would add a traceback.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    running.run(_serve(receiver, listener, channel), loop_factory=uvloop.new_event_loop)
 
 
-async def _serve(receiver: Receiver, listener: socket.socket, channel: socket.socket) -> None:
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+async def _serve(receiver: Receiver, listener: socket.socket, channel: socket.socket) -> int:
     settings = receiver.settings
     reader, writer = await asyncio.open_connection(sock=channel)
-    spool = _open_spool(receiver, writer)
+    parent = _Channel(writer)
+    spool = _open_spool(receiver, parent)
     archive_ack = None
     if settings.ack == "archive":
         archive_ack = ArchiveAck(spool, seconds_max=settings.archive_ack_seconds_max)
@@ -72,31 +99,32 @@ async def _serve(receiver: Receiver, listener: socket.socket, channel: socket.so
         # An archive that does not confirm is no reason: another instance would meet it too.
         return "draining" if judge.draining else spool.problem()
 
-    server = _Server(_uvicorn_config(settings, make_app(receiver, judge, unready=unready)))
-    server.started_event = asyncio.Event()
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await server.started_event.wait()
-    writer.write(orjson.dumps({"ready": True}) + b"\n")
-    reporting = asyncio.create_task(_report(judge, writer))
-    stopping = asyncio.create_task(_listen(reader, archive_ack, judge, server))
-    await serving
-    stopping.cancel()
+    server = _Server(
+        _uvicorn_config(settings, make_app(receiver, judge, unready=unready)),
+        started=lambda: parent.tell(ready=True),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        beside = [
+            tasks.create_task(_report(judge, parent)),
+            tasks.create_task(_listen(reader, archive_ack, judge, server)),
+        ]
+        await server.serve(sockets=[listener])
+        for task in beside:
+            task.cancel()
     await log.close()
-    reporting.cancel()
-    with contextlib.suppress(ConnectionError):
-        _send_metrics(judge, writer)
-        await writer.drain()
-        writer.close()
+    _send_metrics(judge, parent)
+    await parent.close()
+    return 0
 
 
-def _open_spool(receiver: Receiver, writer: asyncio.StreamWriter) -> Spool:
+def _open_spool(receiver: Receiver, parent: _Channel) -> Spool:
     """Open the spool; with `RECEIVER_ACK=archive` it seals early and reports to the parent."""
     settings = receiver.settings
     if settings.ack == "spool":
         return open_spool(receiver)
 
     def sealed(segment: str) -> None:
-        writer.write(orjson.dumps({"sealed": segment}) + b"\n")
+        parent.tell(sealed=segment)
 
     seconds = min(settings.batch_seconds, settings.archive_ack_ms / 1000)
     return open_spool(receiver, batch_seconds=seconds, sealed=sealed)
@@ -130,15 +158,15 @@ def _open_files_max() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
-async def _report(judge: Judge, writer: asyncio.StreamWriter) -> None:
+async def _report(judge: Judge, parent: _Channel) -> None:
     while True:
         await asyncio.sleep(_REPORT_SECONDS)
-        _send_metrics(judge, writer)
+        _send_metrics(judge, parent)
 
 
-def _send_metrics(judge: Judge, writer: asyncio.StreamWriter) -> None:
+def _send_metrics(judge: Judge, parent: _Channel) -> None:
     judge.count()
-    writer.write(orjson.dumps({"metrics": metrics.snapshot()}) + b"\n")
+    parent.tell(metrics=metrics.snapshot())
 
 
 async def _listen(

@@ -212,6 +212,7 @@ async def test_the_end_of_an_answer_starts_the_next_request_or_the_timer() -> No
         await connection.send(_REQUEST * 3)
         await connection.until(lambda: len(protocol.pipeline) == 2)
         assert 1 == len(connection.scopes)
+        assert protocol.pipeline[0][0] is protocol.cycle
         assert protocol.cycle.on_response == protocol.on_response_complete
         connection.may_answer.set()
         assert 3 == (await connection.read(3)).count(b"200 OK")

@@ -205,3 +205,31 @@ def _stop_with_a_full_spool(receiver: Receiver, ledger: Ledger, relay: Relay) ->
     assert {".seg"} == {path.suffix for path in receiver.spooled()}
     [stopped] = receiver.life.logged("stopped")
     assert len(receiver.spooled()) == stopped["segments_left_in_spool"]
+
+
+@pytest.mark.parametrize("ack", ["spool", "archive"])
+def test_kill_9_of_the_parent_ends_the_servers_with_one_line_each(tmp_path: Path, ack: str) -> None:
+    settings = {
+        "RECEIVER_ACK": ack,
+        "RECEIVER_WORKERS": "2",
+        "RECEIVER_LOG_LEVEL": "warning",
+        "RECEIVER_SHUTDOWN_SECONDS": "4",
+    }
+    with Receiver(tmp_path, settings) as it:
+        life = it.start()
+        with connect(it.url) as idle, connect(it.url) as sending:
+            idle.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            assert 200 == read_answer(idle).status
+            # A server waits for the rest, and reports to its parent meanwhile.
+            head = f"POST {it.path('diffbot', 'notification')} HTTP/1.1\r\nContent-Length: 9"
+            sending.sendall(f"{head}\r\n\r\n{{".encode())
+            wait_for(lambda: it.metric("receiver_inflight_bytes") == 9, "a body is under way")
+            it.kill_parent()
+            life.wait_for_all()
+    assert [] == life.errors
+    lines = [orjson.loads(line) for line in life.output if line.startswith("{")]
+    lines = [line for line in lines if line["level"] != "info"]
+    assert 2 == sum(line["message"] == "parent is gone, stopping" for line in lines)
+    # uvicorn's one line about the request that it gives up.
+    assert 3 == len(lines)
+    assert not any("exception" in line for line in lines)
