@@ -6,12 +6,13 @@
 The settings are those of `receiver serve`.  Each process opens a spool directory of its own below
 `RECEIVER_SPOOL` when the application starts, and seals it when the application stops; until then
 callbacks are answered 503.  `receiver ship --watch` beside it ships what was sealed, and what
-processes that died left behind.  There is no parent: restarts, metrics, sweeps and forwarding are
-not provided, nor is `RECEIVER_ACK=archive`, which needs a shipper that answers.
+dead processes left behind.  There is no parent, and so no restarts, no admin port, no sweeps, no
+forwarding, and no `RECEIVER_ACK=archive`, which needs a shipper that confirms.
 
-Sockets, connections and request heads are the ASGI server's affair, so the settings for them
-(`RECEIVER_HOST`, `RECEIVER_PORT`, `RECEIVER_WORKERS`, `RECEIVER_HEAD_…`,
-`RECEIVER_KEEP_ALIVE_SECONDS`) have no effect here.
+Sockets, connections, request heads and the order of shutdown are the ASGI server's part.  The
+settings for them have no effect here: `RECEIVER_HOST`, `RECEIVER_PORT`, `RECEIVER_WORKERS`,
+`RECEIVER_HEAD_…`, `RECEIVER_KEEP_ALIVE_SECONDS`, `RECEIVER_DRAIN_SECONDS`,
+`RECEIVER_SHUTDOWN_SECONDS`.
 
 To mount the door in an application of one's own, see `build` and `receiver.door.app`.
 """

@@ -1,8 +1,12 @@
 """A server process: uvicorn, the door, and its spool directory.
 
-The parent talks to it over a channel, in lines of JSON.  It is told ``{"drain": seconds}``, once
-more to stop draining, and ``{"archived": segment}``; it tells ``{"ready": true}``,
-``{"metrics": …}`` every second, and ``{"sealed": segment}``.  It stops when the channel closes.
+It exchanges lines of JSON with its parent over a channel, and stops when the channel closes.
+
+    from the parent   {"drain": seconds}       a second one ends the drain
+                      {"archived": segment}    with `RECEIVER_ACK=archive`
+    to the parent     {"ready": true}          once it accepts connections
+                      {"metrics": [samples]}   every second, and at the end
+                      {"sealed": segment}      with `RECEIVER_ACK=archive`
 """
 
 import asyncio

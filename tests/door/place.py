@@ -205,7 +205,11 @@ def make_spool(root: Path, *, spool_bytes_max: int = 1 << 40) -> Spool:
 
 @contextlib.asynccontextmanager
 async def opened(
-    root: Path, *, spool_bytes_max: int = 1 << 40, **of_judge: Any
+    root: Path,
+    *,
+    spool_bytes_max: int = 1 << 40,
+    trusted_proxies: str = "127.0.0.1",
+    **of_judge: Any,
 ) -> AsyncIterator[Caller]:
     """Open a door on a spool of its own."""
     kept = make_spool(root, spool_bytes_max=spool_bytes_max)
@@ -214,8 +218,9 @@ async def opened(
     def unready() -> str | None:
         return "draining" if judge.draining else kept.problem()
 
+    app = create_app(judge, unready=unready, version="1.2.3", trusted_proxies=trusted_proxies)
     try:
-        yield Caller(create_app(judge, unready=unready, version="1.2.3"), judge, root)
+        yield Caller(app, judge, root)
     finally:
         await kept.close()
 

@@ -105,6 +105,14 @@ async def test_a_caller_without_an_address_is_taken(caller: Caller) -> None:
     assert caller.stored()[0].peer is None
 
 
+async def test_a_trusted_proxy_names_the_peer(tmp_path: Path) -> None:
+    headers = [("x-forwarded-for", "203.0.113.7, 192.0.2.8")]
+    async with opened(tmp_path, trusted_proxies="192.0.2.0/24") as caller:
+        for client in (("192.0.2.7", 4711), ("198.51.100.1", 4711)):
+            await caller.call("POST", POSTBACK, b"{}", headers=headers, client=client)
+        assert ["203.0.113.7", "198.51.100.1"] == [found.peer for found in caller.stored()]
+
+
 async def test_a_body_in_pieces_is_one_body(caller: Caller) -> None:
     pieces = in_pieces(b"", b"one ", b"", b"two", then=[{"type": "http.request", "body": b"!"}])
     assert 200 == (await caller.call("POST", POSTBACK, pieces=pieces)).status

@@ -61,7 +61,8 @@ def test_a_load_balancer_may_ask_with_head(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nowhere", "/healthz/deeper", "/metrics", "/status", "//", "/dataforseo"]
+    "path",
+    ["/", "/nowhere", "/healthz/deeper", "/healthz//", "/metrics", "/status", "//", "/dataforseo"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 def test_everything_else_is_not_there_and_never_redirected(path: str, method: str) -> None:

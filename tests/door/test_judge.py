@@ -530,3 +530,20 @@ async def test_a_slow_body_is_refused_as_our_fault(monkeypatch: pytest.MonkeyPat
         answer.headers["connection"],
     )
     bench.judge.intake.release(delivery)
+
+
+async def test_the_time_of_a_body_ends_when_it_is_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "_LOOK_SECONDS", 0.01)
+    bench = Bench(limits=LIMITS | {"body_seconds_max": 0.0})
+    complete, incomplete = bench.arrival([], _never), bench.arrival([])
+    for delivery in (complete, incomplete):
+        delivery.admit()
+    complete.record([])
+    async with asyncio.timeout(20):
+        while not incomplete.late:  # noqa: ASYNC110 # no event announces it
+            await asyncio.sleep(0.001)
+    assert not complete.late
+    for delivery in (complete, incomplete):
+        bench.judge.intake.release(delivery)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.tools.support.http import connect
 from tests.tools.support.oracle import DirectoryArchive, read_lines
 from tests.tools.support.server import TOKEN, Life, Receiver
 
@@ -104,6 +105,22 @@ def test_what_a_killed_process_acknowledged_is_shipped(tmp_path: Path) -> None:
         it.kill_all()
         assert 0 == it.command("ship").returncode
         assert 1 == len(read_lines(DirectoryArchive(it.archive)))
+
+
+def test_uvicorns_own_errors_are_logged_like_all_others(tmp_path: Path) -> None:
+    with Hosted(tmp_path) as it:
+        life = it.serve(*_FACTORY, "--timeout-graceful-shutdown", "1")
+        assert 200 == it.readiness()
+        target = it.path("diffbot", "notification")
+        with connect(it.url) as connection:
+            connection.sendall(f"POST {target} HTTP/1.1\r\nHost: a\r\n".encode())
+            connection.sendall(b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            it.terminate()
+        errors = [line for line in map(orjson.loads, life.output) if line["level"] == "error"]
+        assert any("graceful shutdown exceeded" in line["message"] for line in errors)
+        assert {"uvicorn.error"} == {line["logger"] for line in errors}
+        assert [] == life.errors
 
 
 def test_without_its_lifespan_every_callback_is_refused(tmp_path: Path) -> None:
