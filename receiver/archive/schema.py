@@ -91,8 +91,21 @@ def names(columns: Iterable[Column]) -> tuple[str, ...]:
 INDEXED = names(column for column in LINE if column.where == "both")
 # The two columns that hold the body, and those on either side of them.
 BODY, BODY_BASE64 = "body", "body_base64"
+# The columns whose text the sender chose, and the bound of each, in bytes of UTF-8.
+BOUNDED = ("task_id", "tag", "key", "status")
+TEXT_BYTES_MAX = 1 << 10
 _body_at = names(LINE).index(BODY)
 BEFORE_BODY, BEHIND_BODY = names(LINE[:_body_at]), names(LINE[_body_at + 2 :])
+
+
+def fits(text: str | None) -> bool:
+    """Return whether a text is within the bound of the columns in `BOUNDED`."""
+    # No character takes more than four bytes.
+    if text is None or len(text) <= TEXT_BYTES_MAX // 4:
+        return True
+    return (
+        len(text) <= TEXT_BYTES_MAX and len(text.encode(errors="surrogatepass")) <= TEXT_BYTES_MAX
+    )
 
 
 class Indexed(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from receiver import clock
 from receiver.archive import keys
-from receiver.archive.reading import entries
+from receiver.archive.index import entries
 from receiver.archive.schema import ENTRY, Entry, names
 from receiver.errors import StoreError
 
@@ -95,9 +95,9 @@ def take(
         return None
     segment, first_row = _next(database)
     try:
-        found = sorted(entries(content), key=attrgetter("object"))
+        found = sorted(entries(key, content), key=attrgetter("object"))
         rows = _rows(database, labels, found, segment)
-    except (StoreError, ValueError) as exc:
+    except StoreError as exc:
         # `receiver verify` reports what such an index object no longer tells.
         _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
         return None

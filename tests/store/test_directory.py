@@ -4,12 +4,13 @@ import concurrent.futures
 import os
 import stat
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from receiver.errors import Conflict, StoreRefused
+from receiver.errors import Conflict, NotFound, StoreRefused
 from receiver.store import DirectoryStore
 
 
@@ -51,10 +52,28 @@ def test_unfinished_files_are_no_objects(directory: DirectoryStore, tmp_path: Pa
     assert ["a/b"] == [listed.key for listed in directory.list("a/")]
 
 
-@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/.", ""])
-def test_a_key_cannot_lead_out_of_the_directory(directory: DirectoryStore, key: str) -> None:
-    with pytest.raises(AssertionError):
+@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/.", "", "a\0b"])
+def test_a_key_cannot_lead_out_of_the_directory(
+    directory: DirectoryStore, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"not in the archive")
+    with pytest.raises(StoreRefused):
         directory.put(key, b"content")
+    with pytest.raises(StoreRefused):
+        directory.delete(key)
+    with pytest.raises(NotFound):
+        directory.get(key)
+
+
+def test_a_read_takes_memory_for_what_is_there(directory: DirectoryStore) -> None:
+    directory.put("a", b"content")
+    tracemalloc.start()
+    try:
+        assert b"tent" == directory.get("a", start=3, length=1 << 62)
+        assert b"" == directory.get("a", start=9, length=1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_in_the_way_is_refused_with_a_mend(tmp_path: Path) -> None:
