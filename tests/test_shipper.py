@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import orjson
 import pytest
 
 from receiver import clock, metrics, spool
-from receiver.archive import COMPRESSIONS
+from receiver.archive import COMPRESSIONS, index
 from receiver.errors import StoreError, StoreRefused
 from receiver.providers import PROVIDERS, Entrance, Provider, Recognised
 from receiver.providers.envelope import Envelope
@@ -314,6 +315,47 @@ def test_a_bomb_is_archived_as_it_came(root: Path, store: Faults) -> None:
     shipper(store).ship(root)
     (line,) = lines(store)
     assert ("inflates_too_far", len(bomb)) == (line["invalid"], line["body_bytes"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "text"),
+    [
+        ("dataforseo", "postback", b'{"status_code":20000,"tasks":[{"id":"%b"}]}'),
+        ("dataforseo", "postback", b'{"status_code":"%b","tasks":[{"id":"1"}]}'),
+        ("dataforseo", "postback", b'{"status_code":1,"tasks":[{"id":"1","data":{"tag":"%b"}}]}'),
+        ("diffbot", "notification", b'{"name":"%b"}'),
+        ("outscraper", "webhook", b'{"id":"%b","status":"Success"}'),
+    ],
+)
+def test_huge_ids_take_no_memory_and_stop_nothing(
+    root: Path, store: Faults, provider: str, kind: str, text: bytes
+) -> None:
+    huge = gzip.compress(text % (b"a" * (8_300_000)), 6)
+    assert len(huge) < 9000
+    target = f"/{provider}/{kind}/***"
+    attack = [(head_of(provider=provider, kind=kind, target=target), huge) for _ in range(40)]
+    segment_file(root, [*attack, (head_of(id_of(1)), POSTBACK)])
+    tracemalloc.start()
+    try:
+        done = Shipper(
+            store=store,
+            providers=PROVIDERS,
+            compression=COMPRESSIONS["gzip"],
+            inflated_bytes_max=64 << 20,
+            concurrency=1,
+        ).ship(root)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (41, 0) == (done.records, done.failed)
+    assert peak < 160 << 20
+    (listed,) = store.list("index/")
+    found = index.entries(listed.key, store.get(listed.key))
+    assert 41 == len(found)
+    assert id_of(1) == found[-1].delivery_id
+    assert listed.bytes < 10_000
+    innocent = next(line for line in lines(store) if line["delivery_id"] == id_of(1))
+    assert innocent["invalid"] is None
 
 
 def test_a_segment_that_cannot_be_read_does_not_stop_the_others(root: Path, store: Faults) -> None:

@@ -21,6 +21,7 @@ The structs declare the same columns for reading.  Tests hold the structs, the w
 the SQL in `infra/queries/` and the README to these tables.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -91,21 +92,34 @@ def names(columns: Iterable[Column]) -> tuple[str, ...]:
 INDEXED = names(column for column in LINE if column.where == "both")
 # The two columns that hold the body, and those on either side of them.
 BODY, BODY_BASE64 = "body", "body_base64"
-# The columns whose text the sender chose, and the bound of each, in bytes of UTF-8.
+# The columns whose text the sender chose, the bound of each in bytes of UTF-8, and the slug in
+# `invalid` where one of them is null because it was longer or not text.  Archives of earlier
+# versions have longer values, which are read as null.
 BOUNDED = ("task_id", "tag", "key", "status")
 TEXT_BYTES_MAX = 1 << 10
+TOO_LONG = "too_long"
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _body_at = names(LINE).index(BODY)
 BEFORE_BODY, BEHIND_BODY = names(LINE[:_body_at]), names(LINE[_body_at + 2 :])
 
 
-def fits(text: str | None) -> bool:
-    """Return whether a text is within the bound of the columns in `BOUNDED`."""
-    # No character takes more than four bytes.
-    if text is None or len(text) <= TEXT_BYTES_MAX // 4:
+def fits(text: object) -> bool:
+    """Return whether a value can be kept in one of the columns of `BOUNDED`."""
+    if text is None:
         return True
-    return (
-        len(text) <= TEXT_BYTES_MAX and len(text.encode(errors="surrogatepass")) <= TEXT_BYTES_MAX
-    )
+    if not isinstance(text, str) or len(text) > TEXT_BYTES_MAX:
+        return False
+    if text.isascii():
+        return True
+    try:
+        return len(text.encode()) <= TEXT_BYTES_MAX
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
+        return False
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text has the form of a provider, kind, origin or reason in `invalid`."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Indexed(msgspec.Struct, frozen=True, gc=False):

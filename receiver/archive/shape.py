@@ -7,7 +7,6 @@ is `Damaged`.  A provider that is not installed here is legal.
 """
 
 import functools
-import re
 from typing import TypeVar
 
 import msgspec
@@ -22,7 +21,6 @@ MEMBER_BYTES_MAX = 4 << 30
 _LINE_BYTES_MAX = 1 << 40
 # Every reader of JSON has integers up to this one.
 _NUMBER_MAX = (1 << 53) - 1
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _LINE = msgspec.json.Decoder(Line)
 
 T = TypeVar("T", bound=Indexed)
@@ -102,5 +100,5 @@ def checked(found: Line, entry: Entry) -> Line:
 def _check_names(provider: str, kind: str, origin: str, invalid: str | None) -> None:
     named = {"provider": provider, "kind": kind, "origin": origin, "invalid": invalid}
     for column, value in named.items():
-        if value is not None and not _NAME.fullmatch(value):
+        if value is not None and not schema.is_name(value):
             raise ValueError(f"its {column} is not a name")
