@@ -14,7 +14,10 @@ _LOCK = ".lock"
 
 
 class DirectoryStore:
-    """Keys are paths below a directory; files whose names begin with a dot are not objects."""
+    """Keys are paths below a directory; files whose names begin with a dot are not objects.
+
+    The umask says who may read what is written, so that other programs can query an archive.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -34,7 +37,7 @@ class DirectoryStore:
         path = self._path(key)
         try:
             disk.make_directory(path.parent)
-            disk.write_durably(path, content)
+            disk.write_durably(path, content, mode=disk.SHARED_FILE)
         except OSError as exc:
             raise _error(exc, f"cannot write {path}") from exc
 
@@ -42,7 +45,7 @@ class DirectoryStore:
         """Write under a lock that all writers of this directory on this machine share."""
         try:
             disk.make_directory(self._root)
-            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, disk.SHARED_FILE)
         except OSError as exc:
             raise _error(exc, f"cannot lock {self._root}") from exc
         try:

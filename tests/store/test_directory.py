@@ -23,7 +23,25 @@ def test_keys_are_paths_that_any_tool_reads(directory: DirectoryStore, tmp_path:
     directory.put("callbacks/date=2026-11-21/a.jsonl.gz", b"content")
     path = tmp_path / "archive" / "callbacks" / "date=2026-11-21" / "a.jsonl.gz"
     assert b"content" == path.read_bytes()
-    assert 0 == stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o027, 0o077])
+def test_the_umask_says_who_may_read_an_archive(
+    directory: DirectoryStore, tmp_path: Path, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        directory.put("callbacks/date=2026-11-21/a.jsonl.gz", b"content")
+        directory.put_if("leases/a.json", b"content", etag=None)
+    finally:
+        os.umask(before)
+    found = {tmp_path / "archive", *(tmp_path / "archive").rglob("*")}
+    assert {0o777 & ~mask} == {_mode(path) for path in found if path.is_dir()}
+    assert {0o666 & ~mask} == {_mode(path) for path in found if path.is_file()}
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_a_put_is_durable_before_it_returns(
