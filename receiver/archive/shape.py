@@ -67,12 +67,13 @@ def bounded(row: T) -> T:
         schema.fits(row.task_id)
         and schema.fits(row.tag)
         and schema.fits(row.key)
-        and schema.fits(row.status)
+        and schema.fits(row.status, schema.STATUS_BYTES_MAX)
     ):
         return row
-    values = {name: getattr(row, name) for name in schema.BOUNDED}
-    nulls = {name: None for name, value in values.items() if not schema.fits(value)}
-    return msgspec.structs.replace(row, **nulls)
+    longer = (
+        name for name, bound in schema.BOUNDED.items() if not schema.fits(getattr(row, name), bound)
+    )
+    return msgspec.structs.replace(row, **dict.fromkeys(longer))
 
 
 def line(content: bytes, entry: Entry) -> Line:

@@ -32,7 +32,10 @@ def columns(envelope: Envelope, body: Body, recognised: Recognised) -> dict[str,
     so unless there is another reason.
     """
     said = {name: getattr(recognised, name) for name in schema.BOUNDED}
-    kept = {name: text if schema.fits(text) else None for name, text in said.items()}
+    kept = {
+        name: text if schema.fits(text, schema.BOUNDED[name]) else None
+        for name, text in said.items()
+    }
     too_long = None if kept == said else schema.TOO_LONG
     return {
         "delivery_id": envelope.delivery_id,
