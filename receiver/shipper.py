@@ -22,7 +22,7 @@ from pathlib import Path
 from receiver import metrics, spool
 from receiver.archive import Compression, SegmentObjects, quarantine_key
 from receiver.archive.body import decode
-from receiver.archive.reading import entries
+from receiver.archive.index import entries
 from receiver.errors import Damaged, NotFound, StoreError
 from receiver.providers import Provider, Recognised, envelope
 from receiver.spool import segment
@@ -186,7 +186,7 @@ class Shipper:
     def _held(self, objects: SegmentObjects) -> frozenset[str]:
         """Return the delivery ids that the archive has under a segment's name."""
         try:
-            found = entries(self._store.get(objects.index_key))
+            found = entries(objects.index_key, self._store.get(objects.index_key))
         except (NotFound, Damaged):
             return frozenset()
         return frozenset(entry.delivery_id for entry in found)

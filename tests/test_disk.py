@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -87,6 +88,31 @@ def test_a_directory_that_is_there_is_left_alone(
 ) -> None:
     disk.make_directory(tmp_path)
     assert [] == trail
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_working_files_are_the_owners_and_their_parents_follow_the_umask(
+    tmp_path: Path, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        disk.make_directory(tmp_path / "data" / "spool", mode=disk.PRIVATE_DIRECTORY)
+        disk.write_durably(tmp_path / "data" / "token", b"secret")
+        disk.make_private(tmp_path / "data" / "jobs")
+    finally:
+        os.umask(before)
+    assert [0o777 & ~mask, 0o700, 0o600, 0o600] == [
+        stat.S_IMODE((tmp_path / name).stat().st_mode)
+        for name in ("data", "data/spool", "data/token", "data/jobs")
+    ]
+
+
+def test_a_file_that_others_could_read_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / "catalog"
+    path.write_bytes(b"content")
+    path.chmod(0o644)
+    disk.make_private(path)
+    assert (0o600, b"content") == (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
 
 
 def test_a_file_in_the_way_of_a_directory_is_an_error(tmp_path: Path) -> None:

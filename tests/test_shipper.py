@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import orjson
 import pytest
 
 from receiver import clock, metrics, spool
-from receiver.archive import COMPRESSIONS
+from receiver.archive import COMPRESSIONS, index
 from receiver.errors import StoreError, StoreRefused
 from receiver.providers import PROVIDERS, Entrance, Provider, Recognised
 from receiver.providers.envelope import Envelope
@@ -83,13 +84,18 @@ def shipper(
     )
 
 
+def id_of(number: int) -> str:
+    """Return the delivery id of a record."""
+    return f"01a1ffb1-b80c-7000-8000-{number:012x}"
+
+
 def records(count: int, *, at_us: int = AT_US) -> list[tuple[bytes, bytes]]:
     """Return records of all sorts, over an hour's border and of two providers."""
     made = []
     for number in range(count):
         provider, kind = [("dataforseo", "postback"), ("diffbot", "notification")][number % 2]
         head = head_of(
-            f"delivery-{number}",
+            id_of(number),
             at_us=at_us + number * HOUR_US // 4,
             provider=provider,
             kind=kind,
@@ -131,7 +137,7 @@ def test_a_segment_goes_into_the_archive_and_out_of_the_spool(root: Path, store:
     shipped = shipper(store).ship(root)
     assert (1, 6, 0, 0) == (shipped.segments, shipped.records, shipped.quarantined, shipped.failed)
     assert sum(map(len, (store.get(key) for key in store.order))) == shipped.bytes
-    assert [f"delivery-{number}" for number in range(6)] == delivered(store)
+    assert [id_of(number) for number in range(6)] == delivered(store)
     assert not path.exists()
     assert [] == list(root.iterdir())
 
@@ -144,7 +150,7 @@ def test_the_index_is_put_last_and_names_every_line(root: Path, store: Faults) -
     assert all(still_there)
     assert ["callbacks"] * 4 + ["index"] == [key.partition("/")[0] for key in store.order]
     entries = lines(store, "index/")
-    assert [f"delivery-{number}" for number in range(6)] == [e["delivery_id"] for e in entries]
+    assert [id_of(number) for number in range(6)] == [e["delivery_id"] for e in entries]
     assert set(store.order[:-1]) == {entry["object"] for entry in entries}
 
 
@@ -152,12 +158,12 @@ def test_bodies_are_decoded_and_recognised(root: Path, store: Faults) -> None:
     segment_file(root, records(4))
     shipper(store).ship(root)
     found = {line["delivery_id"]: line for line in lines(store)}
-    postback = found["delivery-0"]
+    postback = found[id_of(0)]
     assert gzip.decompress(POSTBACK).decode() == postback["body"]
     assert ("t", "20000", None) == (postback["task_id"], postback["status"], postback["invalid"])
-    assert "job" == found["delivery-1"]["task_id"]
-    assert "empty" == found["delivery-2"]["invalid"]
-    assert "/w==" == found["delivery-3"]["body_base64"]
+    assert "job" == found[id_of(1)]["task_id"]
+    assert "empty" == found[id_of(2)]["invalid"]
+    assert "/w==" == found[id_of(3)]["body_base64"]
 
 
 def test_segments_go_oldest_first(root: Path, store: Faults) -> None:
@@ -232,7 +238,7 @@ def test_damage_is_quarantined_byte_for_byte_and_counted(root: Path, store: Faul
     shipped = shipper(store).ship(root)
     assert (2, 2) == (shipped.records, shipped.quarantined)
     assert counted + 2 == metrics.quarantined._value.get()
-    assert ["delivery-0", "delivery-2"] == delivered(store)
+    assert [id_of(0), id_of(2)] == delivered(store)
     for damage in damages:
         key = f"quarantine/{path.stem}/{damage.offset}-{damage.end}.bin"
         assert bytes(content[damage.offset : damage.end]) == store.get(key)
@@ -246,7 +252,7 @@ def test_a_torn_tail_is_no_damage(root: Path, store: Faults, suffix: str) -> Non
     os.truncate(path, path.stat().st_size - 1)
     shipped = shipper(store).ship(root)
     assert (2, 0) == (shipped.records, shipped.quarantined)
-    assert ["delivery-0", "delivery-1"] == delivered(store)
+    assert [id_of(0), id_of(1)] == delivered(store)
 
 
 HEADS = [b"", b"not json", b"5\n6", b"[]\n[]", b'["d",1,"p","k","o",null,"i"]', b"\xff\n\xff"]
@@ -261,7 +267,7 @@ def test_a_record_whose_head_makes_no_sense_stops_nothing(
     poison = path.read_bytes()[len(framed("", [first])) : -len(framed("", [last]))]
     shipped = shipper(store).ship(root)
     assert (2, 1, 0) == (shipped.records, shipped.quarantined, shipped.failed)
-    assert ["delivery-0", "delivery-1"] == delivered(store)
+    assert [id_of(0), id_of(1)] == delivered(store)
     (kept,) = store.list("quarantine/")
     assert poison == store.get(kept.key)
 
@@ -274,9 +280,9 @@ def test_a_body_on_which_an_adapter_fails_is_archived_all_the_same(
     shipped = shipper(store, providers=providers).ship(root)
     assert (2, 0) == (shipped.records, shipped.failed)
     found = {line["delivery_id"]: line for line in lines(store)}
-    assert "not_recognised" == found["delivery-0"]["invalid"]
-    assert gzip.decompress(POSTBACK).decode() == found["delivery-0"]["body"]
-    assert found["delivery-1"]["invalid"] != "not_recognised"
+    assert "not_recognised" == found[id_of(0)]["invalid"]
+    assert gzip.decompress(POSTBACK).decode() == found[id_of(0)]["body"]
+    assert found[id_of(1)]["invalid"] != "not_recognised"
 
 
 def test_a_provider_that_nobody_knows_any_more_is_archived_all_the_same(
@@ -311,6 +317,47 @@ def test_a_bomb_is_archived_as_it_came(root: Path, store: Faults) -> None:
     assert ("inflates_too_far", len(bomb)) == (line["invalid"], line["body_bytes"])
 
 
+@pytest.mark.parametrize(
+    ("provider", "kind", "text"),
+    [
+        ("dataforseo", "postback", b'{"status_code":20000,"tasks":[{"id":"%b"}]}'),
+        ("dataforseo", "postback", b'{"status_code":"%b","tasks":[{"id":"1"}]}'),
+        ("dataforseo", "postback", b'{"status_code":1,"tasks":[{"id":"1","data":{"tag":"%b"}}]}'),
+        ("diffbot", "notification", b'{"name":"%b"}'),
+        ("outscraper", "webhook", b'{"id":"%b","status":"Success"}'),
+    ],
+)
+def test_huge_ids_take_no_memory_and_stop_nothing(
+    root: Path, store: Faults, provider: str, kind: str, text: bytes
+) -> None:
+    huge = gzip.compress(text % (b"a" * (8_300_000)), 6)
+    assert len(huge) < 9000
+    target = f"/{provider}/{kind}/***"
+    attack = [(head_of(provider=provider, kind=kind, target=target), huge) for _ in range(40)]
+    segment_file(root, [*attack, (head_of(id_of(1)), POSTBACK)])
+    tracemalloc.start()
+    try:
+        done = Shipper(
+            store=store,
+            providers=PROVIDERS,
+            compression=COMPRESSIONS["gzip"],
+            inflated_bytes_max=64 << 20,
+            concurrency=1,
+        ).ship(root)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (41, 0) == (done.records, done.failed)
+    assert peak < 160 << 20
+    (listed,) = store.list("index/")
+    found = index.entries(listed.key, store.get(listed.key))
+    assert 41 == len(found)
+    assert id_of(1) == found[-1].delivery_id
+    assert listed.bytes < 10_000
+    innocent = next(line for line in lines(store) if line["delivery_id"] == id_of(1))
+    assert innocent["invalid"] is None
+
+
 def test_a_segment_that_cannot_be_read_does_not_stop_the_others(root: Path, store: Faults) -> None:
     readable = segment_file(root, records(1), process="q")
     # Reading a directory fails with EISDIR, as a bad sector fails with EIO.
@@ -318,7 +365,7 @@ def test_a_segment_that_cannot_be_read_does_not_stop_the_others(root: Path, stor
     (root / "p" / "p-0.seg").mkdir()
     shipped = shipper(store).ship(root)
     assert (1, 1) == (shipped.segments, shipped.failed)
-    assert ["delivery-0"] == delivered(store)
+    assert [id_of(0)] == delivered(store)
     assert (root / "p" / "p-0.seg").exists()
     assert not readable.exists()
 
@@ -507,7 +554,7 @@ def test_a_segment_that_cannot_be_removed_is_put_and_counted_once(
     assert not path.exists()
     assert puts == store.puts
     assert before + 2 == counter.get()
-    assert ["delivery-0", "delivery-1"] == delivered(store)
+    assert [id_of(0), id_of(1)] == delivered(store)
 
 
 def test_a_full_archive_disk_is_a_store_error(
@@ -607,13 +654,13 @@ def test_a_copy_that_is_shipped_first_is_completed_by_its_original(
     shipper(store).ship(root.parent / "copy")
     assert 3 == len(held(store))
     shipper(store).ship(root)
-    assert sorted(f"delivery-{number}" for number in range(8)) == sorted(held(store))
+    assert sorted(id_of(number) for number in range(8)) == sorted(held(store))
 
 
 def test_a_copy_that_went_on_by_itself_is_put_into_quarantine(root: Path, store: Faults) -> None:
     path, copy = copied(root, records(8), first=3)
     process = path.stem.rpartition("-")[0]
-    strange = framed(process, [(head_of("strange"), b"{}")])
+    strange = framed(process, [(head_of(id_of(99)), b"{}")])
     copy.write_bytes(copy.read_bytes() + strange)
     content = copy.read_bytes()
     shipper(store).ship(root)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from receiver.archive import long_lines, members, schema
+from receiver.archive import long_lines, members, schema, shape
 from receiver.archive.reading import Get, span_members, spans
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
@@ -72,8 +72,8 @@ def _check_member(member: bytes, where: str, held: list[Entry]) -> Iterator[Find
     for entry in held:
         line = content[entry.line_offset : entry.line_offset + entry.line_bytes]
         try:
-            read = msgspec.structs.asdict(_INDEXED.decode(line))
-        except msgspec.MsgspecError as exc:
+            read = msgspec.structs.asdict(shape.bounded(_INDEXED.decode(line)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             detail = f"{entry.delivery_id}: {exc}"
             yield Finding(what="damage", where=where, detail=detail)
         else:
@@ -86,12 +86,13 @@ def _check_long(member: bytes, where: str, entry: Entry) -> Iterator[Finding]:
 
     def counted() -> Iterator[bytes]:
         nonlocal size, newlines
-        for step in members.of(entry.object).steps(member):
+        steps = members.of(entry.object).steps(member)
+        for step in members.limited(steps, bytes_max=entry.line_offset + entry.line_bytes + 1):
             size += len(step)
             newlines += step.count(b"\n")
             yield step
 
-    read, _ = long_lines.columns(counted())
+    read, _ = long_lines.columns(counted(), entry)
     if (newlines, size) != (1, entry.line_bytes + 1) or entry.line_offset:
         detail = f"{newlines} lines of {size} bytes, in the index one of {entry.line_bytes + 1}"
         yield Finding(what="count", where=where, detail=detail)

@@ -16,7 +16,8 @@ from receiver.spool.segment import parse, process_of
 CALLBACKS, INDEX = "callbacks/", "index/"
 
 _HOUR_US = 3_600_000_000
-_DAY = re.compile(r"(?:\A|/)date=(\d{4}-\d\d-\d\d)/")
+_DAY = re.compile(r"(?:\A|/)date=(\d{4}-\d\d-\d\d)/", re.ASCII)
+_INDEX = re.compile(r"index/date=([0-9-]{10})/hour=([01][0-9]|2[0-3])/([^/]+)")
 
 
 def callbacks_key(
@@ -25,6 +26,17 @@ def callbacks_key(
     """Return the key of a segment's lines of one partition."""
     partition = hour_prefix(CALLBACKS, received_at_us)
     return f"{partition}provider={provider}/kind={kind}/{segment}{suffix}"
+
+
+def callbacks_keys(segment: str, hour: str, provider: str, kind: str) -> tuple[str, ...]:
+    """Return the keys that a segment's lines of an hour can have, one for each compression.
+
+    ``hour`` is the beginning of a time as RFC 3339 writes it: ``2026-11-21T19``.
+    """
+    date, _, number = hour.partition("T")
+    partition = f"{CALLBACKS}date={date}/hour={number}/provider={provider}/kind={kind}"
+    suffixes = (compression.suffix for compression in members.COMPRESSIONS.values())
+    return tuple(f"{partition}/{segment}{suffix}" for suffix in suffixes)
 
 
 def index_key(segment: str, *, first_at_us: int | None) -> str:
@@ -64,11 +76,22 @@ def day_at(at_us: int) -> date:
 
 
 def day_of(key: str) -> date:
-    """Return the day of a key or of a prefix.  Raises `ValueError` if it has none."""
+    """Return the day of a key or of a prefix.  Raises `ValueError` if it has none since 1970."""
     found = _DAY.search(key)
-    if found is None:
+    if found is None or found[1] < "1970":
         raise ValueError(f"{key} is not of a day")
     return date.fromisoformat(found[1])
+
+
+def hour_of(key: str) -> str:
+    """Return the hour of an index object's key as RFC 3339 writes it: ``2026-11-21T19``.
+
+    Raises `ValueError` if `is_index` is false for it.
+    """
+    found = _INDEX.fullmatch(key)
+    if found is None:
+        raise ValueError(f"{key} is not the key of an index object")
+    return f"{found[1]}T{found[2]}"
 
 
 def partition_of(key: str) -> str:
@@ -104,10 +127,21 @@ def suffix_of(key: str) -> str:
 
 
 def is_index(key: str) -> bool:
-    """Say whether a key below `INDEX` is that of a segment's index."""
-    name = key.rpartition("/")[2]
-    segment = name.removesuffix(members.INDEX.suffix)
-    return segment != name and parse(segment) is not None and bool(_DAY.search(key))
+    """Return whether a key below `INDEX` is that of a segment's index."""
+    found = _INDEX.fullmatch(key)
+    if found is None:
+        return False
+    name = found[3].removesuffix(members.INDEX.suffix)
+    parts = parse(name)
+    if parts is None or name == found[3]:
+        return False
+    try:
+        # An id can hold moments beyond the last year that a partition's name can.
+        day_at(clock.id_time_us(parts.process))
+        day_of(key)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _folder(day: date) -> str:

@@ -8,21 +8,22 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import orjson
 
-from receiver.archive import members, schema
+from receiver.archive import members, schema, shape
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged
 
-# Lines longer than this are read in steps.
-LONG_BYTES = 8 << 20
+LONG_BYTES = members.LONG_BYTES
 
 # No string within a line can contain one of these marks: its quotes would be escaped.
 _BODY = b',"%b":' % schema.BODY.encode()
 _BASE64 = b'null,"%b":' % schema.BODY_BASE64.encode()
 _TEXT_END = b'","%b":' % schema.BODY_BASE64.encode()
 _BEHIND = b',"%b":' % schema.BEHIND_BODY[0].encode()
-_HEAD_BYTES_MAX = 4 << 20
+# Archives exist whose lines repeat ids of megabytes before the body.
+_HEAD_BYTES_MAX = 64 << 20
 _TAIL_BYTES = 64 << 10
 # The length of the longest escape in a line, \u001f.
 _ESCAPE_BYTES = 6
@@ -31,8 +32,11 @@ _ESCAPE_BYTES = 6
 def line(member: bytes, entry: Entry) -> Iterator[bytes]:
     """Yield an entry's line, without its newline, out of its member.  Raises `Damaged`."""
     before, left = entry.line_offset, entry.line_bytes
+    # A line that is long is alone in its member.
+    bytes_max = max(members.HELD_BYTES_MAX, before + left + 1)
+    steps = members.of(entry.object).steps(member)
     # Read on behind the line: the member's checksum is at its end.
-    for step in members.of(entry.object).steps(member):
+    for step in members.limited(steps, bytes_max=bytes_max):
         part = step[before : before + left]
         before = max(0, before - len(step))
         left -= len(part)
@@ -42,10 +46,10 @@ def line(member: bytes, entry: Entry) -> Iterator[bytes]:
         raise Damaged(f"{entry.object} does not hold what its index says")
 
 
-def columns(steps: Iterator[bytes]) -> tuple[dict[str, Any], bool]:
-    """Return a line's columns, null for those of the body, and whether the body is text.
+def columns(steps: Iterator[bytes], entry: Entry) -> tuple[dict[str, Any], bool]:
+    """Return the columns of an entry's line, null for those of the body, and whether it is text.
 
-    Raises `Damaged`.
+    They are checked, and values beyond the bounds of `schema.BOUNDED` are null.  Raises `Damaged`.
     """
     before, rest = _head(steps)
     tail = rest
@@ -61,7 +65,12 @@ def columns(steps: Iterator[bytes]) -> tuple[dict[str, Any], bool]:
         }
     except orjson.JSONDecodeError as exc:
         raise Damaged(f"a line is damaged: {exc}") from exc
-    return read, rest[:1] == b'"'
+    try:
+        line = msgspec.convert(read, schema.Line)
+    except msgspec.ValidationError as exc:
+        raise Damaged(f"a line is damaged: {exc}") from exc
+    checked = shape.checked(line, entry)
+    return read | {name: getattr(checked, name) for name in schema.BOUNDED}, rest[:1] == b'"'
 
 
 def body(steps: Iterator[bytes]) -> Iterator[bytes]:
@@ -77,12 +86,14 @@ def body(steps: Iterator[bytes]) -> Iterator[bytes]:
 
 def _head(steps: Iterator[bytes]) -> tuple[bytes, bytes]:
     """Return what comes before the body, and what was read of the rest."""
-    head = b""
+    head = bytearray()
+    looked = 0
     for step in steps:
         head += step
-        before, found, rest = head.partition(_BODY)
-        if found and len(rest) > len(_BASE64):
-            return before, rest
+        at = head.find(_BODY, looked)
+        if at >= 0 and len(head) > at + len(_BODY) + len(_BASE64):
+            return bytes(head[:at]), bytes(head[at + len(_BODY) :])
+        looked = at if at >= 0 else max(0, len(head) - len(_BODY))
         if len(head) > _HEAD_BYTES_MAX:
             break
     raise Damaged("a line has no body")

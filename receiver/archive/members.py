@@ -22,6 +22,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+# Longer lines are read in steps; members of shorter ones are held, inflated, with their newline.
+LONG_BYTES = 8 << 20
+HELD_BYTES_MAX = LONG_BYTES + 1
 # The most that a step yields.
 STEP_BYTES = 256 << 10
 # In steps, input is given in slices: a decompressor copies all that it cannot use yet.
@@ -78,9 +81,15 @@ class Compression:
             yield compressor.compress(piece)
         yield compressor.flush()
 
-    def inflate(self, content: bytes) -> bytes:
-        """Return what one or several members hold.  Raises `Damaged`."""
-        return b"".join(self._members(content, len(content), input_bytes=len(content)))
+    def inflate(self, content: bytes, *, bytes_max: int = HELD_BYTES_MAX) -> bytes:
+        """Return what one or several members hold.
+
+        Raises `Damaged`, also where that is longer than ``bytes_max``.
+        """
+        steps = self._members(
+            content, len(content), input_bytes=len(content), output_bytes=bytes_max + 1
+        )
+        return b"".join(limited(steps, bytes_max=bytes_max))
 
     def steps(self, content: bytes, *, members_max: int = 1) -> Iterator[bytes]:
         """Yield what members hold, at most `STEP_BYTES` at a time.
@@ -140,6 +149,16 @@ ZSTD = Compression(
 COMPRESSIONS: Mapping[str, Compression] = {"gzip": GZIP, "zstd": ZSTD}
 # Index objects are gzip whatever the setting.
 INDEX = GZIP
+
+
+def limited(steps: Iterable[bytes], *, bytes_max: int) -> Iterator[bytes]:
+    """Yield steps.  Raises `Damaged` once they are longer than ``bytes_max`` together."""
+    left = bytes_max
+    for step in steps:
+        left -= len(step)
+        if left < 0:
+            raise Damaged(f"a member holds more than {bytes_max} bytes")
+        yield step
 
 
 def of(key: str) -> Compression:

@@ -1,4 +1,4 @@
-"""Reading the archive back: the entries of the index, and the lines that they point at.
+"""Reading the archive back: the lines that entries of the index point at.
 
 All that read lines raise `NotFound` or `Damaged` where the archive no longer holds what its index
 says, and `StoreError` where the store fails.
@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from receiver.archive import long_lines, members, schema
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
@@ -19,21 +17,11 @@ from receiver.store import Store
 # Members that are close together are read by one request of up to this size.
 SPAN_BYTES = 8 << 20
 
-_ENTRY = msgspec.json.Decoder(Entry)
-
 
 class Get(Protocol):
     """Reads a range of an object, as `Store.get` does."""
 
     def __call__(self, key: str, *, start: int, length: int) -> bytes: ...  # noqa: D102
-
-
-def entries(content: bytes) -> list[Entry]:
-    """Return the entries of an index object.  Raises `Damaged`."""
-    try:
-        return _ENTRY.decode_lines(members.INDEX.inflate(content))
-    except msgspec.MsgspecError as exc:
-        raise Damaged(f"an index object is damaged: {exc}") from exc
 
 
 def spans(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -64,7 +52,9 @@ def span_members(get: Get, span: list[Entry]) -> Iterator[tuple[bytes, list[Entr
 def span_lines(store: Store, span: list[Entry]) -> Iterator[bytes]:
     """Yield the lines of a span, without newlines; by one ranged read."""
     for member, held in span_members(store.get, span):
-        content = members.of(span[0].object).inflate(member)
+        ends = max(entry.line_offset + entry.line_bytes for entry in held)
+        bytes_max = max(members.HELD_BYTES_MAX, ends + 1)
+        content = members.of(span[0].object).inflate(member, bytes_max=bytes_max)
         for entry in held:
             line = content[entry.line_offset : entry.line_offset + entry.line_bytes]
             if len(line) != entry.line_bytes:
@@ -150,9 +140,7 @@ class Callback:
 def callback(store: Store, entry: Entry) -> Callback:
     """Read a callback by one ranged read; what is held of it is compressed."""
     member = _member(store, entry)
-    columns, is_text = long_lines.columns(long_lines.line(member, entry))
-    if columns.get("delivery_id") != entry.delivery_id:
-        raise Damaged(f"{entry.object} does not hold {entry.delivery_id} where its index says")
+    columns, is_text = long_lines.columns(long_lines.line(member, entry), entry)
     return Callback(
         where="archive",
         segment=entry.segment,

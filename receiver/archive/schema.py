@@ -21,6 +21,7 @@ The structs declare the same columns for reading.  Tests hold the structs, the w
 the SQL in `infra/queries/` and the README to these tables.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -91,8 +92,40 @@ def names(columns: Iterable[Column]) -> tuple[str, ...]:
 INDEXED = names(column for column in LINE if column.where == "both")
 # The two columns that hold the body, and those on either side of them.
 BODY, BODY_BASE64 = "body", "body_base64"
+# The columns whose text the sender chose, the bound of each in bytes of UTF-8, and the slug in
+# `invalid` where one of them is null because it was longer or not text.  Archives of earlier
+# versions have longer values, which are read as null.  A status is a number or a word, and many
+# callbacks share it.
+TEXT_BYTES_MAX, STATUS_BYTES_MAX = 1 << 10, 64
+BOUNDED = {
+    "task_id": TEXT_BYTES_MAX,
+    "tag": TEXT_BYTES_MAX,
+    "key": TEXT_BYTES_MAX,
+    "status": STATUS_BYTES_MAX,
+}
+TOO_LONG = "too_long"
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _body_at = names(LINE).index(BODY)
 BEFORE_BODY, BEHIND_BODY = names(LINE[:_body_at]), names(LINE[_body_at + 2 :])
+
+
+def fits(text: object, bytes_max: int = TEXT_BYTES_MAX) -> bool:
+    """Return whether a value is null or text within a bound of `BOUNDED`."""
+    if text is None:
+        return True
+    if not isinstance(text, str) or len(text) > bytes_max:
+        return False
+    if text.isascii():
+        return True
+    try:
+        return len(text.encode()) <= bytes_max
+    except UnicodeEncodeError:  # half of a surrogate pair is no text
+        return False
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text has the form of a provider, kind, origin or reason in `invalid`."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Indexed(msgspec.Struct, frozen=True, gc=False):

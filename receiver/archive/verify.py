@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from receiver import clock
-from receiver.archive import keys
+from receiver.archive import index, keys
 from receiver.archive.checking import Finding, check_lines, check_size
-from receiver.archive.reading import entries
 from receiver.archive.schema import Entry
 from receiver.errors import NotFound, StoreError
 from receiver.spool.segment import number_of, process_of
@@ -171,27 +170,33 @@ class _Verifier:
     def _check_index(self, key: str, *, sizes: dict[str, int]) -> _IndexChecked:
         done = _IndexChecked(keys.segment_of(key))
         try:
-            listed = entries(self._store.get(key))
+            held = index.read(key, self._store.get(key))
         except NotFound:
             return done  # removed since it was listed
         except StoreError as exc:
             done.readable = False
             done.findings.append(Finding(what="damage", where=key, detail=str(exc)))
             return done
-        done.lines = len(listed)
-        positions = [entry.position for entry in listed]
-        if positions != list(range(len(listed))) or any(e.of != len(listed) for e in listed):
-            detail = f"its {len(listed)} entries do not number themselves correctly"
+        done.lines = len(held.entries)
+        if held.damaged:
+            # What the damaged ones name is not known.
+            done.readable = False
+            done.findings += _damage(key, held)
+        elif _is_misnumbered(held.entries):
+            detail = f"its {done.lines} entries do not number themselves correctly"
             done.findings.append(Finding(what="count", where=key, detail=detail))
+        elif held.entries and held.entries[0].received_at[:13] != keys.hour_of(key):
+            detail = "it is filed under another hour than its first entry"
+            done.findings.append(Finding(what="damage", where=key, detail=detail))
         by_object: dict[str, list[Entry]] = collections.defaultdict(list)
-        for entry in listed:
+        for entry in held.entries:
             by_object[entry.object].append(entry)
         done.objects = frozenset(by_object)
-        for name, held in by_object.items():
+        for name, of_object in by_object.items():
             size = sizes.get(name)
             if size is None:
                 size = self._size(name)
-            done.findings += self._check_object(name, held, size)
+            done.findings += self._check_object(name, of_object, size)
             done.bytes += size or 0
         return done
 
@@ -229,7 +234,7 @@ class _Verifier:
 
     def _names(self, key: str) -> set[str]:
         try:
-            return {entry.object for entry in entries(self._store.get(key))}
+            return {entry.object for entry in index.read(key, self._store.get(key)).entries}
         except StoreError:
             return set()
 
@@ -241,25 +246,52 @@ class _Verifier:
         known.last = max(known.last, number)
 
     def _gaps(self) -> Iterator[Finding]:
-        expected = {}
+        incomplete: dict[str, tuple[int, set[int]]] = {}
         for process, known in self._numbers.items():
             # A process that began within the period has no segment before it.
             began = keys.day_at(clock.id_time_us(process))
             first = 0 if began >= self._first else known.first
             if known.count != known.last - first + 1:
-                expected[process] = set(range(first, known.last + 1))
-        if not expected:
+                incomplete[process] = (first, set())
+        if not incomplete:
             return
         # List again: a new day may have begun.  And a clock that was wrong around midnight files a
         # segment under another day than its neighbours.
         for day in self._days(beside=1):
             for found in self._store.list(keys.day_prefix(keys.INDEX, day)):
                 name = keys.segment_of(found.key)
-                if keys.is_index(found.key) and process_of(name) in expected:
-                    expected[process_of(name)].discard(number_of(name))
-        for process, missing in sorted(expected.items()):
-            if missing:
-                some = ", ".join(map(str, sorted(missing)[:_NAMED_MAX]))
-                are = "segment is" if len(missing) == 1 else "segments are"
-                detail = f"{len(missing)} {are} missing: {some}"
+                if keys.is_index(found.key) and process_of(name) in incomplete:
+                    incomplete[process_of(name)][1].add(number_of(name))
+        for process, (first, held) in sorted(incomplete.items()):
+            detail = _missing(first, self._numbers[process].last, held)
+            if detail:
                 yield Finding(what="gap", where=process, detail=detail)
+
+
+def _is_misnumbered(entries: list[Entry]) -> bool:
+    positions = [entry.position for entry in entries]
+    return positions != list(range(len(entries))) or any(e.of != len(entries) for e in entries)
+
+
+def _missing(first: int, last: int, held: set[int]) -> str:
+    """Return which numbers from ``first`` to ``last`` are not held, "" if all are.
+
+    Any name can be in a bucket, so the numbers themselves may be too many to be held.
+    """
+    within = {number for number in held if first <= number <= last}
+    missing = last - first + 1 - len(within)
+    if not missing:
+        return ""
+    absent = (number for number in range(first, last + 1) if number not in within)
+    some = ", ".join(map(str, itertools.islice(absent, _NAMED_MAX)))
+    return f"{missing} {'segment is' if missing == 1 else 'segments are'} missing: {some}"
+
+
+def _damage(key: str, held: index.Index) -> Iterator[Finding]:
+    """Yield the damaged entries of an index object; many are counted."""
+    for detail in held.details:
+        yield Finding(what="damage", where=key, detail=detail)
+    more = held.damaged - len(held.details)
+    if more:
+        are = "entry is" if more == 1 else "entries are"
+        yield Finding(what="damage", where=key, detail=f"{more} more {are} damaged")

@@ -26,16 +26,26 @@ _BASE64_BYTES = 192 << 10
 
 
 def columns(envelope: Envelope, body: Body, recognised: Recognised) -> dict[str, Any]:
-    """Return the columns of a line, in order; the two for the content of the body are null."""
+    """Return the columns of a line, in order; the two for the content of the body are null.
+
+    What an adapter recognised beyond the bound of `schema.BOUNDED` is null, too, and `invalid` says
+    so unless there is another reason.
+    """
+    said = {name: getattr(recognised, name) for name in schema.BOUNDED}
+    kept = {
+        name: text if schema.fits(text, schema.BOUNDED[name]) else None
+        for name, text in said.items()
+    }
+    too_long = None if kept == said else schema.TOO_LONG
     return {
         "delivery_id": envelope.delivery_id,
         "provider": envelope.provider,
         "kind": envelope.kind,
         "origin": envelope.origin,
-        "task_id": recognised.task_id,
-        "tag": recognised.tag,
-        "key": recognised.key,
-        "status": recognised.status,
+        "task_id": kept["task_id"],
+        "tag": kept["tag"],
+        "key": kept["key"],
+        "status": kept["status"],
         "received_at": clock.rfc3339(envelope.received_at_us),
         "method": envelope.method,
         "target": envelope.target,
@@ -47,9 +57,15 @@ def columns(envelope: Envelope, body: Body, recognised: Recognised) -> dict[str,
         "body_bytes": body.size,
         "wire_bytes": len(body.wire),
         "wire_sha256": hashlib.sha256(body.wire).hexdigest(),
-        "invalid": body.invalid or recognised.invalid,
+        "invalid": body.invalid or _reason(recognised) or too_long,
         "instance": envelope.instance,
     }
+
+
+def _reason(recognised: Recognised) -> str | None:
+    """Return why an adapter calls a callback invalid, in a form that can be read back."""
+    reason = recognised.invalid
+    return reason if reason is None or schema.is_name(reason) else "not_recognised"
 
 
 def whole_line(columns: dict[str, Any], body: Body) -> bytes:

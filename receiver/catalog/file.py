@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from receiver import clock
+from receiver import clock, disk
 from receiver.catalog.filters import Shard
 from receiver.catalog.tables import FORMAT, SCHEMA
 from receiver.errors import StoreError
@@ -139,9 +139,10 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 def _turn(path: Path) -> Iterator[None]:
     """Keep other processes from opening or replacing the database of a path."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(disk.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         # Opened for writing: over NFS only a writable descriptor can take the lock.
-        fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(path.with_suffix(".lock"), flags, disk.PRIVATE_FILE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -155,8 +156,10 @@ def _open(path: Path) -> _Connection:
     """Open the database of a path; one that is missing or damaged is made anew."""
     damage = None
     if path.exists():
+        found = path.resolve()
+        disk.make_private(found)
         try:
-            return _connect(str(path.resolve()))
+            return _connect(str(found))
         except sqlite3.DatabaseError as exc:
             if not _is_damage(exc):
                 raise
@@ -177,7 +180,7 @@ def _replace(path: Path, damage: Exception | None) -> Path:
             found.unlink(missing_ok=True)
     new = path.with_name(f"{ours}{clock.new_id()}")
     # An empty file is an empty database.
-    new.touch(0o600)
+    disk.make_private(new)
     link = new.with_name(f"{new.name}-link")
     link.symlink_to(new.name)
     link.replace(path)

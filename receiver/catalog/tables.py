@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from receiver import clock
 from receiver.archive import keys
-from receiver.archive.reading import entries
+from receiver.archive.index import entries
 from receiver.archive.schema import ENTRY, Entry, names
 from receiver.errors import StoreError
 
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 # The columns of an entry that many share; those that are stored as something else; and its own.
 LABEL = ("provider", "kind", "origin", "status", "invalid")
+# Senders choose a status, so it leads the index: there can be as many labels as callbacks.
+LABEL_LOOKUP = ("status", "invalid", "provider", "kind", "origin")
 STORED_AS = {
     "received_at": "e.received_us",
     "segment": "segments.key",
@@ -50,6 +52,7 @@ SCHEMA = (
     )
     """,
     f"CREATE TABLE labels (id INTEGER PRIMARY KEY, {_declared(LABEL)})",
+    f"CREATE INDEX labels_by_value ON labels ({', '.join(LABEL_LOOKUP)})",
     f"""
     CREATE TABLE entries (
         received_us INTEGER NOT NULL, label INTEGER NOT NULL, segment INTEGER NOT NULL,
@@ -63,6 +66,10 @@ SCHEMA = (
 )
 # Whatever changes in the tables makes another format; SQLite keeps it as a signed number.
 FORMAT = zlib.crc32("".join(SCHEMA).encode()) >> 1 or 1
+
+# How the number of a label is found; its parameters are the label's columns.
+_IS_LABEL = " AND ".join(f"{name} IS ?" for name in LABEL)
+NUMBER = f"SELECT id FROM labels INDEXED BY labels_by_value WHERE {_IS_LABEL}"  # noqa: S608
 
 _Row: TypeAlias = tuple[int | str | None, ...]
 _Label: TypeAlias = tuple[str | None, ...]
@@ -95,9 +102,9 @@ def take(
         return None
     segment, first_row = _next(database)
     try:
-        found = sorted(entries(content), key=attrgetter("object"))
+        found = sorted(entries(key, content), key=attrgetter("object"))
         rows = _rows(database, labels, found, segment)
-    except (StoreError, ValueError) as exc:
+    except StoreError as exc:
         # `receiver verify` reports what such an index object no longer tells.
         _log.error("index object is damaged", extra={"key": key, "error": str(exc)})
         return None
@@ -148,9 +155,7 @@ def _next(database: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _number(database: sqlite3.Connection, label: _Label) -> int:
-    conditions = " AND ".join(f"{name} IS ?" for name in LABEL)
-    query = f"SELECT id FROM labels WHERE {conditions}"  # noqa: S608
-    found = database.execute(query, label).fetchone()
+    found = database.execute(NUMBER, label).fetchone()
     if found is not None:
         return int(found[0])
     (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM labels").fetchone()

@@ -109,7 +109,7 @@ class Receiver:
         """The spool's directory, made durably if it is missing."""
         spool = self.settings.spool
         try:
-            disk.make_directory(spool)
+            disk.make_directory(spool, mode=disk.PRIVATE_DIRECTORY)
         except OSError as exc:
             detail = f"RECEIVER_SPOOL: cannot make {spool}: {exc.strerror}"
             raise SettingsError(detail, hint=SPOOL_HINT) from exc

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from receiver.archive import keys
-from receiver.archive.reading import entries
+from receiver.archive.index import entries
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
 from receiver.spool.segment import number_of, process_of
@@ -26,12 +26,13 @@ def hours_around(now_us: int) -> list[str]:
 def new_keys(store: Store, prefixes: Iterable[str], *, known: Callable[[str], bool]) -> list[str]:
     """Return the keys of index objects of segments that are not known, by hour and number."""
     found = {listed.key for prefix in prefixes for listed in store.list(prefix)}
-    new = []
-    for key in filter(keys.is_index, found):
+    # Of a segment that is filed under two hours, one is enough.
+    new = {}
+    for key in sorted(filter(keys.is_index, found), reverse=True):
         name = keys.segment_of(key)
         if not known(name):
-            new.append((keys.partition_of(key), process_of(name), number_of(name), key))
-    return [key for *_, key in sorted(new)]
+            new[name] = (keys.partition_of(key), process_of(name), number_of(name), key)
+    return [key for *_, key in sorted(new.values())]
 
 
 def read_indexes(store: Store, waiting: deque[str]) -> dict[str, list[Entry]]:
@@ -40,7 +41,7 @@ def read_indexes(store: Store, waiting: deque[str]) -> dict[str, list[Entry]]:
     while waiting and sum(map(len, read.values())) < _ENTRIES_AT_ONCE:
         key = waiting.popleft()
         try:
-            read[key] = entries(store.get(key))
+            read[key] = entries(key, store.get(key))
         except NotFound:
             continue  # removed by a lifecycle rule since it was listed
         except Damaged as exc:

@@ -71,21 +71,23 @@ class Job:
 
     def __enter__(self) -> Self:
         try:
-            disk.make_directory(self.path.parent)
+            disk.make_directory(self.path.parent, mode=disk.PRIVATE_DIRECTORY)
             # The database's own locks last for a transaction, this one as long as the process.
-            self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            flags = os.O_RDWR | os.O_CREAT
+            self._lock = os.open(self.path.with_suffix(".lock"), flags, disk.PRIVATE_FILE)
         except OSError as exc:
-            detail = f"cannot use the job file {self.path}: {exc.strerror}"
-            if exc.errno in _PASSING:
-                raise StoreError(detail) from exc
-            raise SettingsError(detail, hint=_HINT) from exc
+            raise self._error(exc) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._stays = self.path.exists()
+            disk.make_private(self.path)
             self._database = _connect(self.path)
         except BlockingIOError:
             os.close(self._lock)
             raise SettingsError(f"job {self.name} is running in another process") from None
+        except OSError as exc:
+            os.close(self._lock)
+            raise self._error(exc) from exc
         except BaseException:
             os.close(self._lock)
             raise
@@ -101,6 +103,12 @@ class Job:
         if not self._stays:
             self.path.unlink(missing_ok=True)
         os.close(self._lock)
+
+    def _error(self, exc: OSError) -> StoreError | SettingsError:
+        detail = f"cannot use the job file {self.path}: {exc.strerror}"
+        if exc.errno in _PASSING:
+            return StoreError(detail)
+        return SettingsError(detail, hint=_HINT)
 
     def asked(self) -> dict[str, Any] | None:
         """Return what the job was asked to send, None if it is new."""

@@ -87,8 +87,13 @@ def _window(
     """Read a window in the order of the archive's objects, and return it in its own order."""
     stored = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
     read = pool.map(lambda span: _span(store, span, make), spans(stored))
-    items = {item.entry.delivery_id: item for item in itertools.chain.from_iterable(read)}
-    return [items[entry.delivery_id] for entry in window]
+    # Only within a segment are delivery ids certain to differ.
+    items = {_name(item.entry): item for item in itertools.chain.from_iterable(read)}
+    return [items[_name(entry)] for entry in window]
+
+
+def _name(entry: Entry) -> tuple[str, str]:
+    return entry.segment, entry.delivery_id
 
 
 def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Request]) -> list[Item]:

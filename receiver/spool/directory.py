@@ -45,12 +45,13 @@ def claim(root: Path) -> tuple[Path, int]:
         with contextlib.suppress(PermissionError):  # an administrator made it, long ago
             disk.sync_directory(root.parent)
     else:
-        disk.make_directory(root)
+        disk.make_directory(root, mode=disk.PRIVATE_DIRECTORY)
     # Markers are derived from it, so it must be unpredictable to senders, who see delivery ids.
     process = clock.new_id(noise=secrets.randbits)
     unborn = root / f"{_UNBORN}{process}"
-    unborn.mkdir()
-    lock = os.open(unborn / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    unborn.mkdir(disk.PRIVATE_DIRECTORY)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    lock = os.open(unborn / _LOCK, flags, disk.PRIVATE_FILE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         directory = root / process

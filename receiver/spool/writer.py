@@ -139,7 +139,7 @@ class Writer:
     def _begin(self) -> None:
         # An attempt that could not sync the name has left an empty file.
         path = self._path(segment.OPEN)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, disk.PRIVATE_FILE)
         try:
             disk.sync_directory(self.directory)
         except OSError:

@@ -14,7 +14,10 @@ _LOCK = ".lock"
 
 
 class DirectoryStore:
-    """Keys are paths below a directory; files whose names begin with a dot are not objects."""
+    """Keys are paths below a directory; files whose names begin with a dot are not objects.
+
+    The umask says who may read what is written, so that other programs can query an archive.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -34,7 +37,7 @@ class DirectoryStore:
         path = self._path(key)
         try:
             disk.make_directory(path.parent)
-            disk.write_durably(path, content)
+            disk.write_durably(path, content, mode=disk.SHARED_FILE)
         except OSError as exc:
             raise _error(exc, f"cannot write {path}") from exc
 
@@ -42,7 +45,7 @@ class DirectoryStore:
         """Write under a lock that all writers of this directory on this machine share."""
         try:
             disk.make_directory(self._root)
-            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT, disk.SHARED_FILE)
         except OSError as exc:
             raise _error(exc, f"cannot lock {self._root}") from exc
         try:
@@ -56,10 +59,13 @@ class DirectoryStore:
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
         """Read the file, or a range of it."""
+        path = self._path(key, error=NotFound)
         try:
-            with self._path(key).open("rb") as file:
+            with path.open("rb") as file:
+                # Memory is taken for all that is asked for, so ask for no more than is there.
+                left = max(0, os.fstat(file.fileno()).st_size - start)
                 file.seek(start)
-                return file.read(-1 if length is None else length)
+                return file.read(-1 if length is None else min(length, left))
         except FileNotFoundError as exc:
             raise NotFound(f"there is no {key} in {self.url}") from exc
         except OSError as exc:
@@ -102,9 +108,11 @@ class DirectoryStore:
         detail = "a lock file keeps the processes of this machine apart, not those of others"
         yield Check("conditional writes", True, detail)
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str, *, error: type[StoreError] = StoreRefused) -> Path:
+        """Return the path of a key; raise ``error`` if it would not be a file below the root."""
         parts = key.split("/")
-        assert not {"", ".", ".."} & set(parts), key
+        if {"", ".", ".."} & set(parts) or "\0" in key:
+            raise error(f"{key!r} is not the key of an object in a directory")
         return self._root.joinpath(*parts)
 
     def _etag(self, key: str) -> str | None:

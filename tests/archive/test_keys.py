@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import receiver
+from receiver import clock
 from receiver.archive import callbacks_key, index_key, keys, quarantine_key
 from receiver.archive.members import COMPRESSIONS
 from tests.tools.deliveries import AT_US, HOUR_US
@@ -50,7 +51,11 @@ def test_what_is_built_is_parsed(at_us: int, suffix: str) -> None:
         assert keys.hour_prefix(top, at_us).startswith(keys.day_prefix(top, day))
         assert f"/{keys.day_folder(at_us)}/" in key
     assert suffix == keys.suffix_of(key_of(at_us, suffix))
-    assert keys.is_index(index_key(SEGMENT, first_at_us=at_us))
+    index = index_key(SEGMENT, first_at_us=at_us)
+    assert keys.is_index(index)
+    hour = keys.hour_of(index)
+    assert hour == clock.rfc3339(at_us)[:13]
+    assert key_of(at_us, suffix) in keys.callbacks_keys(SEGMENT, hour, "diffbot", "notification")
 
 
 @given(moments, moments)
@@ -76,6 +81,15 @@ def test_keys_sort_by_hour_and_a_prefix_ends_before_the_next(one: int, other: in
         INDEX.replace(SEGMENT, f"{PROCESS}-"),
         INDEX.replace(SEGMENT, f"{PROCESS}-x"),
         INDEX.replace(SEGMENT, "00000000-0000-4000-8000-000000000000-1"),
+        # Of the year 10889, of days that are none, and of hours that are none.
+        INDEX.replace(PROCESS, f"ffffffff-ffff-{PROCESS[14:]}"),
+        INDEX.replace("2026-11-21", "2026-11-31"),
+        INDEX.replace("2026-11-21", "0001-01-01"),
+        INDEX.replace("2026", "٢٠٢٦"),
+        INDEX.replace("hour=19", "hour=24"),
+        INDEX.replace("hour=19/", ""),
+        INDEX.replace("hour=19/", "hour=19/../"),
+        f"../{INDEX}",
     ],
 )
 def test_other_objects_are_not_taken_for_an_index(key: str) -> None:

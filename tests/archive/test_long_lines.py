@@ -3,12 +3,15 @@
 import base64
 from collections.abc import Iterator
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver import clock
 from receiver.archive import long_lines, schema
+from receiver.archive.schema import Entry
 from receiver.errors import Damaged
 
 # A line's own marks as they look within a body, and what must not be cut.
@@ -20,12 +23,49 @@ _WORDS = st.sampled_from(
 )
 _TEXTS = st.lists(_WORDS, max_size=40).map("".join)
 _BODY = {schema.BODY: None, schema.BODY_BASE64: None}
-_BEHIND = {"body_bytes": 5, "invalid": None, "instance": 'it,"body_bytes":'}
+_BEFORE = {
+    "delivery_id": clock.new_id(),
+    "provider": "dataforseo",
+    "kind": "postback",
+    "origin": "callback",
+    "task_id": None,
+    "tag": None,
+    "key": None,
+    "status": None,
+    "received_at": "2026-11-21T19:59:59.500000Z",
+    "method": "POST",
+    "target": "/",
+    "headers": [["name", ""]],
+    "peer": None,
+    "content_type": None,
+}
+_BEHIND = {
+    "body_bytes": 5,
+    "wire_bytes": 5,
+    "wire_sha256": "",
+    "invalid": None,
+    "instance": 'it,"body_bytes":',
+}
+_PLACE = {
+    "segment": f"{clock.new_id()}-0",
+    "position": 0,
+    "of": 1,
+    "object": "callbacks",
+    "member_offset": 0,
+    "member_bytes": 1,
+    "line_offset": 0,
+    "line_bytes": 1,
+}
+
+
+def entry_of(**columns: object) -> Entry:
+    row = _BEFORE | _BEHIND | columns
+    return msgspec.convert({name: row[name] for name in schema.INDEXED} | _PLACE, Entry)
 
 
 def line_of(text: str | None, binary: bytes | None, header: str = "") -> bytes:
     encoded = None if binary is None else base64.b64encode(binary).decode()
-    before = {"delivery_id": "x", "headers": [["name", header]]}
+    before = _BEFORE | {"headers": [["name", header]]}
     return orjson.dumps(before | {"body": text, "body_base64": encoded} | _BEHIND)
 
 
@@ -37,8 +77,8 @@ def cut(content: bytes, size: int) -> Iterator[bytes]:
 def test_text_is_read_out_of_a_line_wherever_it_is_cut(text: str, header: str, size: int) -> None:
     line = line_of(text, None, header)
     assert text.encode() == b"".join(long_lines.body(cut(line, size)))
-    columns = {"delivery_id": "x", "headers": [["name", header]], **_BODY, **_BEHIND}
-    assert (columns, True) == long_lines.columns(cut(line, size))
+    columns = _BEFORE | {"headers": [["name", header]]} | _BODY | _BEHIND
+    assert (columns, True) == long_lines.columns(cut(line, size), entry_of())
 
 
 @given(binary=st.binary(max_size=90), header=_TEXTS, size=st.integers(1, 50))
@@ -47,8 +87,8 @@ def test_bytes_are_read_out_of_a_line_wherever_it_is_cut(
 ) -> None:
     line = line_of(None, binary, header)
     assert binary == b"".join(long_lines.body(cut(line, size)))
-    columns = {"delivery_id": "x", "headers": [["name", header]], **_BODY, **_BEHIND}
-    assert (columns, False) == long_lines.columns(cut(line, size))
+    columns = _BEFORE | {"headers": [["name", header]]} | _BODY | _BEHIND
+    assert (columns, False) == long_lines.columns(cut(line, size), entry_of())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +98,7 @@ def test_bytes_are_read_out_of_a_line_wherever_it_is_cut(
         b"{}",
         b'{"delivery_id":"x"' + b" " * (5 << 20),
         b'{"body":null,"body_base64":null,"body_bytes":0}'[1:],
-        line_of("text", None)[:-70],
+        line_of("text", None).partition(b'"body_base64"')[0],
         line_of("text", None).replace(b"text", b"\\x"),
         line_of("text", None).replace(b"text", b"\xff"),
         line_of(None, b"bytes").replace(b"Ynl", b"Y\\l"),

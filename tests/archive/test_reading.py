@@ -2,16 +2,18 @@
 
 import base64
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import orjson
 import pytest
 
-from receiver.archive import long_lines, members, reading
+from receiver.archive import checking, long_lines, members, reading
 from receiver.archive.schema import INDEXED, Entry
 from receiver.errors import Damaged, NotFound
 from receiver.store import DirectoryStore
+from tests.tools import hostile
 from tests.tools.mixed import MixedArchive
 
 
@@ -68,13 +70,6 @@ def test_a_request_reads_no_more_than_a_span(
 
 def never_lost(entry: Entry, exc: Exception) -> None:
     raise exc
-
-
-@pytest.mark.parametrize("content", [b"", b"text", members.INDEX.member(b"{}\n")])
-def test_what_is_not_an_index_object_is_damaged(content: bytes) -> None:
-    with pytest.raises(Damaged):
-        reading.entries(content)
-    assert [] == reading.entries(members.INDEX.member(b""))
 
 
 def test_a_callback_is_read_by_one_range(archive: MixedArchive) -> None:
@@ -168,3 +163,40 @@ def test_lost_lines_are_reported_and_the_others_are_read(
     assert 0 < len(expected_lost) < len(entries)
     assert expected_lost == lost
     assert [e.delivery_id for e in entries if e.delivery_id not in lost] == read
+
+
+@pytest.mark.parametrize("zstd", [False, True])
+def test_a_member_that_is_a_bomb_costs_little_memory(tmp_path: Path, zstd: bool) -> None:
+    archive = MixedArchive(tmp_path, "zstd" if zstd else "gzip")
+    entry, *others = archive.as_stored
+    bomb = hostile.bomb(512 << 20, zstd=zstd)
+    row = {name: getattr(entry, name) for name in Entry.__struct_fields__}
+    hostile.add_member(archive.root, row, bomb, entry.line_bytes)
+    short, long = Entry(**row), Entry(**row | {"line_bytes": 16 << 20})
+    tracemalloc.start()
+    try:
+        read, lost = lost_of(archive.store, [short, long, *others])
+        for each in (short, long):
+            with pytest.raises(Damaged):
+                reading.callback(archive.store, each)
+            findings = list(checking.check_lines(each.object, [each], archive.store.get))
+            assert ["damage"] == [finding.what for finding in findings]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [entry.delivery_id] * 2 == lost
+    assert [other.delivery_id for other in others] == read
+    assert peak < 64 << 20
+
+
+# Every method is archived; few are sent.
+_OTHER_METHODS = {name for name in hostile.LINES if "method" in name}
+
+
+@pytest.mark.parametrize("name", sorted(hostile.LINES.keys() - _OTHER_METHODS))
+def test_a_hostile_line_is_damaged(archive: MixedArchive, name: str) -> None:
+    entry = archive.entries[-1]
+    row = {name: getattr(entry, name) for name in Entry.__struct_fields__}
+    hostile.change_line(archive.root, row, hostile.LINES[name])
+    with pytest.raises(Damaged):
+        reading.callback(archive.store, Entry(**row))

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from receiver import clock
 from receiver.archive import COMPRESSIONS, SegmentObjects, schema
 from receiver.archive.body import decode
-from receiver.archive.reading import entries
+from receiver.archive.index import entries
 from receiver.archive.schema import ENTRY, LINE, Column, Entry, Indexed, Line
 from receiver.catalog import tables
 from receiver.cli import find
@@ -62,7 +63,7 @@ def test_the_structs_have_the_columns_and_their_types(
 
 
 def test_what_is_written_has_the_types() -> None:
-    objects = SegmentObjects("segment-0", COMPRESSIONS["gzip"])
+    objects = SegmentObjects(f"{clock.new_id()}-0", COMPRESSIONS["gzip"])
     for wire, head in ((b"{}", head_of()), (b"\xff", head_of(peer=None, headers=[("a", "b")]))):
         body = decode(wire, inflated_bytes_max=9)
         objects.add(envelope_of(wire, head), body, Recognised(task_id="t", tag="x", invalid="no"))
@@ -71,7 +72,7 @@ def test_what_is_written_has_the_types() -> None:
         _assert_types(msgspec.json.decode(line), LINE)
     for line in COMPRESSIONS["gzip"].inflate(objects.index()[1]).splitlines():
         _assert_types(msgspec.json.decode(line), ENTRY)
-    assert 2 == len(entries(objects.index()[1]))
+    assert 2 == len(entries(*objects.index()))
 
 
 def _assert_types(row: dict[str, Any], columns: tuple[Column, ...]) -> None:

@@ -18,6 +18,7 @@ from receiver.archive.verify import Verified, verify
 from receiver.providers import PROVIDERS
 from receiver.shipper import Shipper
 from receiver.store import DirectoryStore, Listed
+from tests.tools import hostile
 from tests.tools.deliveries import AT_US, HOUR_US, head_of, segment_file
 
 SINCE = datetime(2026, 11, 21, tzinfo=UTC)
@@ -80,6 +81,33 @@ def test_a_sound_archive_has_no_findings(archive: Archive, quick: bool) -> None:
 def test_a_missing_segment_is_a_gap(archive: Archive, number: int, found: set[str]) -> None:
     archive.index(number).unlink()
     assert found == archive.found(quick=True)
+
+
+@pytest.mark.parametrize("changes", hostile.ENTRIES.values(), ids=hostile.ENTRIES)
+def test_a_hostile_entry_is_named(archive: Archive, changes: hostile.Row) -> None:
+    path = archive.index(1)
+    hostile.rewrite_index(path, lambda entries: entries[3].update(changes))
+    findings = archive.verify(quick=True).findings
+    where = str(path.relative_to(archive.root))
+    assert ("damage", where) in {(finding.what, finding.where) for finding in findings}
+    assert {"damage"} == {finding.what for finding in findings}
+
+
+def test_an_index_that_is_filed_under_another_hour_is_damage(archive: Archive) -> None:
+    path = archive.index(1)
+    other = path.parent.with_name("hour=03")
+    other.mkdir()
+    (other / path.name).write_bytes(path.read_bytes())
+    (finding,) = (each for each in archive.verify(quick=True).findings if each.what == "damage")
+    assert "another hour" in finding.detail
+
+
+def test_a_name_with_a_huge_number_is_a_gap_that_takes_no_memory(archive: Archive) -> None:
+    path = archive.index(2)
+    name = path.name.replace("-2.jsonl", f"-{10**17}.jsonl")
+    path.with_name(name).write_bytes(gzip.compress(b""))
+    (gap,) = (each for each in archive.verify(quick=True).findings if each.what == "gap")
+    assert gap.detail == f"{10**17 - 3} segments are missing: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
 
 
 def test_a_segment_lost_without_a_trace_is_a_gap(archive: Archive) -> None:
@@ -152,7 +180,7 @@ def _set(at: int, **columns: Any) -> Callable[[list[dict[str, Any]]], object]:
         (_set(3, position=4), {"count"}),
         (_set(3, of=99), {"count"}),
         (_set(0, member_bytes=10), {"damage"}),
-        (_set(0, object="callbacks/nowhere.jsonl.gz"), {"missing", "count"}),
+        (_set(0, object="callbacks/nowhere.jsonl.gz"), {"damage", "count"}),
         (lambda entries: entries.pop(), {"count"}),
         (lambda entries: entries.reverse(), {"count"}),
     ],

@@ -146,6 +146,43 @@ def test_a_body_that_cannot_be_decoded_is_kept_as_it_came() -> None:
     assert len(wire) == found["body_bytes"] == found["wire_bytes"]
 
 
+@pytest.mark.parametrize(("name", "bound"), schema.BOUNDED.items())
+@pytest.mark.parametrize(
+    ("make", "kept"),
+    [
+        (lambda bound: "x" * bound, True),
+        (lambda bound: "x" * (bound + 1), False),
+        (lambda bound: "é" * (bound // 2), True),
+        (lambda bound: "é" * (bound // 2 + 1), False),
+        (lambda bound: "cut \ud83d", False),
+        (lambda bound: 20000, False),
+    ],
+)
+def test_what_an_adapter_recognised_is_bounded(
+    name: str, bound: int, make: Callable[[int], Any], kept: bool
+) -> None:
+    value = make(bound)
+    recognised = Recognised(**{**_plain(RECOGNISED), name: value})
+    body = decode(b"{}", inflated_bytes_max=9)
+    columns = writing.columns(envelope_of(), body, recognised)
+    expected = _plain(RECOGNISED) | {name: value if kept else None}
+    assert expected == {known: columns[known] for known in schema.BOUNDED}
+    assert (None if kept else "too_long") == columns["invalid"]
+    orjson.dumps(columns)
+
+
+def test_the_reason_of_an_adapter_goes_first_if_it_can_be_read_back() -> None:
+    body = decode(b"{}", inflated_bytes_max=9)
+    for reason, invalid in (("no_task", "no_task"), ("No\r\nTask!", "not_recognised")):
+        recognised = Recognised(task_id="x" * 2000, invalid=reason)
+        columns = writing.columns(envelope_of(), body, recognised)
+        assert (None, invalid) == (columns["task_id"], columns["invalid"])
+
+
+def _plain(recognised: Recognised) -> dict[str, Any]:
+    return {name: getattr(recognised, name) for name in schema.BOUNDED}
+
+
 def test_the_columns_say_what_arrived_and_how() -> None:
     headers = [("content-type", "application/json; charset=ä"), ("via", "a"), ("via", "b")]
     head = head_of(

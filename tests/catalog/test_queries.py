@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
-from receiver.catalog import Catalog, Order, queries
+from receiver import clock
+from receiver.catalog import Catalog, Order, queries, tables
 from receiver.catalog.filters import Filters
-from tests.catalog.place import CountingStore, put_index
+from tests.catalog.place import CountingStore, index_line, put_index, put_lines
 
 _TIMES = {"since_us": 1, "until_us": 2}
 
@@ -92,3 +93,33 @@ def test_whether_an_entry_is_the_latest_is_seen_by_its_key(synced: Path) -> None
     for order in get_args(Order):
         steps = plan(synced, Filters(tag="t"), order, latest=True)
         assert "SEARCH n USING INDEX entries_by_key (key=? AND received_us>?)" in steps
+
+
+def test_a_label_is_found_by_its_values_however_many_there_are(synced: Path) -> None:
+    database = sqlite3.connect(synced)
+    label = ("dataforseo", "postback", "callback", None, None)
+    rows = database.execute(f"EXPLAIN QUERY PLAN {tables.NUMBER}", label).fetchall()
+    database.close()
+    columns = " AND ".join(f"{name}=?" for name in tables.LABEL_LOOKUP)
+    (step,) = (row[3] for row in rows)
+    assert step == f"SEARCH labels USING COVERING INDEX labels_by_value ({columns})"
+
+
+def test_as_many_statuses_as_callbacks_are_taken_in_and_found(
+    catalog: Catalog, store: CountingStore
+) -> None:
+    segment = f"{clock.new_id()}-0"
+    lines = [
+        index_line(
+            segment, at, f"task-{at}", status=f"status-{at}", invalid=None if at % 2 else "x"
+        )
+        for at in range(20_000)
+    ]
+    put_lines(store, lines, segment)
+    assert 20_000 == catalog.sync().entries
+    assert ["task-7"] == [entry.task_id for entry in catalog.find(Filters(status="status-7"))]
+    provider = Filters(provider="dataforseo", invalid="*")
+    assert (10_000, 70_000) == catalog.count(provider)
+    assert 10_000 == sum(1 for _ in catalog.find(provider, latest=True))
+    tasks = [f"task-{at}" for at in range(0, 40_000, 2)]
+    assert 10_000 == len(catalog.archived("dataforseo", tasks, kinds=["postback"]))

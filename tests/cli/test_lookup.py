@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from receiver import clock
 from tests.cli.conftest import TOKEN, Command
 from tests.tools.deliveries import head_of, segment_file
 from tests.tools.simulators.dataforseo import DataForSeo
@@ -48,10 +49,11 @@ def test_an_archive_that_holds_nothing_yet_is_no_error(receiver: Command) -> Non
 
 
 def test_a_dash_is_standard_output_and_a_file_of_that_name_can_be_named(receiver: Command) -> None:
-    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    delivery_id = clock.new_id()
+    segment_file(Path("data/spool"), [(head_of(delivery_id), b"{}")])
     receiver("ship")
     (row,) = receiver("export", "--to", "-").rows
-    assert "a" == row["delivery_id"]
+    assert delivery_id == row["delivery_id"]
     assert [] == list(Path().glob("*-*"))
     assert "" == receiver("export", "--to", "./-").out
     assert row == orjson.loads(Path("-").read_bytes())
@@ -59,7 +61,7 @@ def test_a_dash_is_standard_output_and_a_file_of_that_name_can_be_named(receiver
 
 def test_a_line_is_shown_whole_also_of_a_body_that_is_no_text(receiver: Command) -> None:
     body = b"\xff\xfe" + TOKEN.encode()
-    segment_file(Path("data/spool"), [(head_of("a", target="/x?id=task-1"), body)])
+    segment_file(Path("data/spool"), [(head_of(target="/x?id=task-1"), body)])
 
     def shown() -> dict[str, Any]:
         (row,) = receiver("show", "task-1", "--output", "json", TOKENS=TOKEN).rows

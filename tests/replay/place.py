@@ -88,7 +88,7 @@ class Place:
     def line(self, entry: Entry) -> bytes:
         """Return an archived line."""
         member = self.store.get(entry.object, start=entry.member_offset, length=entry.member_bytes)
-        held = members.of(entry.object).inflate(member)
+        held = members.of(entry.object).inflate(member, bytes_max=1 << 30)
         return held[entry.line_offset : entry.line_offset + entry.line_bytes]
 
     def requests(self, form: Form) -> list[Request]:

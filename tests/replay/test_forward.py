@@ -24,6 +24,7 @@ from receiver.store import DirectoryStore
 from receiver.store.base import Listed
 from tests.replay.clock import Hurried
 from tests.replay.place import DAY_US, MINUTE_US, Delivery, Place
+from tests.tools import hostile
 from tests.tools.deliveries import HOUR_US
 from tests.tools.support.target import Reply, TargetServer
 
@@ -596,6 +597,56 @@ async def test_failures_are_listed_later_if_they_cannot_be_written(
         store.before_put = lambda key: None
         await until(lambda: position(place)["processes"])
     assert ids == [facts["delivery_id"] for facts in failed(place)]
+
+
+# What nobody should have written.
+
+
+@pytest.mark.parametrize("changes", hostile.ENTRIES.values(), ids=hostile.ENTRIES)
+async def test_a_hostile_entry_stops_nothing_and_is_not_tried_again(
+    place: Place, server: TargetServer, changes: hostile.Row
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    ids = place.take(*(Delivery(at_us=since_us + number) for number in range(3)))
+    (listed,) = place.store.list(keys.INDEX)
+    path = place.root / "archive" / listed.key
+    hostile.rewrite_index(path, lambda entries: entries[1].update(changes))
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, task):
+        await until(lambda: task.done() or forwarder.confirmed == 2)
+        more = place.take(now())
+        await until(lambda: task.done() or forwarder.confirmed == 3)
+        await until(lambda: task.done() or len(position(place)["processes"]) == 2)
+    assert dict.fromkeys([ids[0], ids[2], *more], 1) == server.attempts()
+    assert 0 == forwarder.failed
+
+
+async def test_a_segment_that_is_filed_twice_is_forwarded_once(
+    place: Place, server: TargetServer
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    ids = place.take(*(Delivery(at_us=since_us + number) for number in range(3)))
+    (listed,) = place.store.list(keys.INDEX)
+    name = listed.key.rpartition("/")[2]
+    other = keys.hour_prefix(keys.INDEX, since_us - HOUR_US) + name
+    place.store.put(other, place.store.get(listed.key))
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, task):
+        await until(lambda: task.done() or forwarder.confirmed == 3)
+        more = place.take(now())
+        await until(lambda: task.done() or forwarder.confirmed == 4)
+    assert dict.fromkeys([*ids, *more], 1) == server.attempts()
+
+
+async def test_a_delivery_that_is_in_two_segments_is_forwarded_of_both(
+    place: Place, server: TargetServer
+) -> None:
+    since_us = clock.now_us() - HOUR_US
+    twice = Delivery(at_us=since_us, id=clock.new_id(since_us))
+    place.take(twice)
+    place.take(twice)
+    async with forwarding(place, server.url, since_us=since_us) as (forwarder, task):
+        await until(lambda: task.done() or forwarder.confirmed == 2)
+        await until(lambda: task.done() or len(position(place)["processes"]) == 2)
+    assert {twice.id: 2} == server.attempts()
 
 
 # What lies long ago.

@@ -4,12 +4,13 @@ import concurrent.futures
 import os
 import stat
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from receiver.errors import Conflict, StoreRefused
+from receiver.errors import Conflict, NotFound, StoreRefused
 from receiver.store import DirectoryStore
 
 
@@ -22,7 +23,25 @@ def test_keys_are_paths_that_any_tool_reads(directory: DirectoryStore, tmp_path:
     directory.put("callbacks/date=2026-11-21/a.jsonl.gz", b"content")
     path = tmp_path / "archive" / "callbacks" / "date=2026-11-21" / "a.jsonl.gz"
     assert b"content" == path.read_bytes()
-    assert 0 == stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o027, 0o077])
+def test_the_umask_says_who_may_read_an_archive(
+    directory: DirectoryStore, tmp_path: Path, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        directory.put("callbacks/date=2026-11-21/a.jsonl.gz", b"content")
+        directory.put_if("leases/a.json", b"content", etag=None)
+    finally:
+        os.umask(before)
+    found = {tmp_path / "archive", *(tmp_path / "archive").rglob("*")}
+    assert {0o777 & ~mask} == {_mode(path) for path in found if path.is_dir()}
+    assert {0o666 & ~mask} == {_mode(path) for path in found if path.is_file()}
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_a_put_is_durable_before_it_returns(
@@ -51,10 +70,28 @@ def test_unfinished_files_are_no_objects(directory: DirectoryStore, tmp_path: Pa
     assert ["a/b"] == [listed.key for listed in directory.list("a/")]
 
 
-@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/.", ""])
-def test_a_key_cannot_lead_out_of_the_directory(directory: DirectoryStore, key: str) -> None:
-    with pytest.raises(AssertionError):
+@pytest.mark.parametrize("key", ["../a", "a/../b", "/a", "a//b", "a/.", "", "a\0b"])
+def test_a_key_cannot_lead_out_of_the_directory(
+    directory: DirectoryStore, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"not in the archive")
+    with pytest.raises(StoreRefused):
         directory.put(key, b"content")
+    with pytest.raises(StoreRefused):
+        directory.delete(key)
+    with pytest.raises(NotFound):
+        directory.get(key)
+
+
+def test_a_read_takes_memory_for_what_is_there(directory: DirectoryStore) -> None:
+    directory.put("a", b"content")
+    tracemalloc.start()
+    try:
+        assert b"tent" == directory.get("a", start=3, length=1 << 62)
+        assert b"" == directory.get("a", start=9, length=1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_in_the_way_is_refused_with_a_mend(tmp_path: Path) -> None:

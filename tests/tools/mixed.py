@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from receiver.archive import COMPRESSIONS, keys, reading
+from receiver.archive import COMPRESSIONS, index, keys, reading
 from receiver.archive.schema import Entry
 from receiver.providers import PROVIDERS
 from receiver.shipper import Shipper
@@ -47,8 +47,9 @@ class MixedArchive:
             inflated_bytes_max=1 << 20,
             concurrency=1,
         ).ship(root / "spool")
-        contents = [self.store.get(found.key) for found in self.store.list(keys.INDEX)]
-        found = itertools.chain.from_iterable(map(reading.entries, contents))
+        listed = self.store.list(keys.INDEX)
+        read = (index.entries(each.key, self.store.get(each.key)) for each in listed)
+        found = itertools.chain.from_iterable(read)
         # By arrival, and in the order in which they are in the archive.
         self.entries = sorted(found, key=lambda entry: entry.received_at)
         self.as_stored = sorted(self.entries, key=_place)
