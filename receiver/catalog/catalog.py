@@ -98,8 +98,9 @@ class Catalog:
     ) -> Iterator[Entry]:
         """Yield the entries that pass the filters.
 
-        ``latest`` leaves the newest of each provider's key, and those without a key.  The order
-        ``object`` is the one in which the archive is read with the fewest requests.
+        ``latest`` leaves the newest of each provider's key, a valid one if there is any, and those
+        without a key.  The order ``object`` is the one in which the archive is read with the fewest
+        requests.
         """
         with self._file.reading() as database:
             passing = queries.labels(database, filters)
