@@ -284,6 +284,9 @@ class Scanner:
             self.broken = True
 
 
+_ESCAPES = re.compile(
+    r"(?P<good>" + _ESCAPE.decode() + r")|\\u(?i:d[89a-f][0-9a-f]{2})|\\.", re.DOTALL
+)
 # Bytes that are not UTF-8, as ISO 8859-1.
 _AS_LATIN1 = {0xDC00 + byte: chr(byte) for byte in range(0x80, 0x100)}
 # The shape of what is not wanted.
@@ -298,26 +301,28 @@ def begins_as_json(body: bytes) -> bool:
 
 def scalar(token: bytes) -> str | int | float | bool | None:
     """Return the value of a token, as text where it is none of JSON's; None if it has none."""
-    text = token.decode("utf-8", "surrogateescape").translate(_AS_LATIN1)
+    text = text_in(token)
     try:
         value: str | int | float | bool | None = json.loads(
             text, strict=False, parse_constant=lambda _: None
         )
     except ValueError:
-        if text.startswith('"'):
-            value = text[1:-1]  # an unknown escape
-        else:
-            value = text if text[0] in "+-.0123456789" else None
-    return readable(value) if isinstance(value, str) else value
+        value = text if text[0] in "+-.0123456789" else None
+    return value
 
 
-def readable(text: str) -> str:
-    r"""Return text with lone surrogates as escapes, such as \ud83d, because UTF-8 has none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
+def text_in(document: bytes) -> str:
+    r"""Return a document as text that can be read and written again.
+
+    Lone surrogates and unknown escapes become the text that they are written with, such as \ud83d;
+    bytes that are not UTF-8 are taken as ISO 8859-1.
+    """
+    text = document.decode("utf-8", "surrogateescape").translate(_AS_LATIN1)
+    return _ESCAPES.sub(_repaired, text)
+
+
+def _repaired(escape: re.Match[str]) -> str:
+    return escape[0] if escape["good"] else "\\" + escape[0]
 
 
 def utf8_or_latin1(encoded: bytes) -> str:

@@ -64,6 +64,8 @@ class OutscraperSweep:
         requests = await run.caller.hold(api.finished_requests())
         tasks = await run.caller.hold(api.tasks(most=_TASKS_MAX))
         run.report.listed = len(requests) + len(tasks)
+        for name, rows in (("requests", requests), ("tasks", tasks)):
+            run.report.alarms.extend(f"{name}: {alarm}" for alarm in rows.alarms)
         finished: dict[str, MissingTask] = {}
         for request_id in requests:
             finished.setdefault(request_id, _request(request_id, notified.get(request_id)))

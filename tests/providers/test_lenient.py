@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.providers.lenient import Scanner, begins_as_json, readable, scalar
+from receiver.providers.lenient import Scanner, begins_as_json, scalar
 from tests.providers.cases import json_values
 
 SHAPE = {"id": None, "data": {"tag": None}, "tasks": [{"id": None, "data": {"tag": None}}]}
@@ -161,11 +161,6 @@ def test_of_a_repeated_name_the_last_counts() -> None:
 )
 def test_an_odd_value_is_read_as_far_as_it_goes(token: bytes, value: object) -> None:
     assert value == scalar(token)
-
-
-def test_lone_surrogates_can_be_written() -> None:
-    assert r"a\ud83db" == readable("a\ud83db")
-    assert "ä😀" == readable("ä😀")
 
 
 def test_a_body_begins_as_json_with_a_bracket() -> None:
