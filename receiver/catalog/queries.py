@@ -60,15 +60,15 @@ def labels(database: sqlite3.Connection, filters: Filters) -> list[int] | None:
 
 
 def labels_of_results(
-    database: sqlite3.Connection, provider: str, kinds: Iterable[str]
+    database: sqlite3.Connection, provider: str, kinds: Iterable[str], *, brings: bool = True
 ) -> list[int]:
-    """Return the numbers of a provider's labels of these kinds that bring a result."""
+    """Return the numbers of a provider's labels of these kinds that bring a result, or do not."""
     wanted = set(kinds)
     query = "SELECT id, kind, invalid FROM labels WHERE provider = ?"
     return [
         number
         for number, kind, invalid in database.execute(query, (provider,))
-        if kind in wanted and brings_result(kind, invalid)
+        if kind in wanted and brings_result(kind, invalid) is brings
     ]
 
 

@@ -19,12 +19,13 @@ class _JobStatus(msgspec.Struct):
 
 
 class _Notification(msgspec.Struct):
+    # Wider than documented, so that a value of another type is seen and not taken for none.
     name: str | None = None
     type: str | None = None
-    jobCreationTimeUTC: int | None = None
-    jobCompletionTimeUTC: int | None = None
-    roundsCompleted: int | None = None
-    jobStatus: _JobStatus | None = None
+    jobCreationTimeUTC: int | str | float | None = None
+    jobCompletionTimeUTC: int | str | float | None = None
+    roundsCompleted: int | str | float | None = None
+    jobStatus: _JobStatus | str | None = None
     jobs: "list[_Notification] | None" = None
 
 
@@ -47,13 +48,24 @@ class Diffbot:
         if complete and job.name is None and job.jobStatus is None:
             return Recognised(task_id=name, invalid="unknown_kind")
         name = job.name or name
-        status = text_of(job.jobStatus.status if job.jobStatus else None)
+        status = text_of(job.jobStatus.status if isinstance(job.jobStatus, _JobStatus) else None)
+        if not _is_documented(job):
+            return Recognised(task_id=name, status=status, invalid=invalid or "unknown_kind")
         return Recognised(
             task_id=name,
             key=_key(job, name, status) if name and (complete or _has_key(job)) else None,
             status=status,
             invalid=invalid or (None if name else "missing_id"),
         )
+
+
+def _is_documented(job: _Notification) -> bool:
+    """Return whether what the key is made of has the types that are documented."""
+    numbers = (job.jobCreationTimeUTC, job.jobCompletionTimeUTC, job.roundsCompleted)
+    return not isinstance(job.jobStatus, str) and all(
+        number is None or (not isinstance(number, str) and number == number // 1)
+        for number in numbers
+    )
 
 
 def _has_key(job: _Notification) -> bool:
@@ -71,9 +83,9 @@ def _key(job: _Notification, name: str, status: str | None) -> str:
     parts = (
         job.type,
         quote(name, safe=""),
-        job.jobCreationTimeUTC,
-        job.roundsCompleted,
+        text_of(job.jobCreationTimeUTC),
+        text_of(job.roundsCompleted),
         status,
-        job.jobCompletionTimeUTC,
+        text_of(job.jobCompletionTimeUTC),
     )
-    return ":".join("" if part is None else str(part) for part in parts)
+    return ":".join(part or "" for part in parts)

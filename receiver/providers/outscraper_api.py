@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import msgspec
 
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
+from receiver.providers.fields import ODD_TEXT, read_fields, text_of
 from receiver.providers.lenient_rows import Rows, read_rows
 
 _PAGE = 100
@@ -40,6 +41,8 @@ class Fetched:
 
     status: Literal["Success", "Pending", "Failure"]
     reply: Reply
+    # Why the reply is not the request's result, though it says so; it is kept all the same.
+    problem: str | None = None
 
 
 def finished_requests() -> Conversation[Rows]:
@@ -62,11 +65,11 @@ def request(request_id: str) -> Conversation[Fetched]:
     reply = yield Call(path=f"/requests/{quote(request_id, safe='')}")
     if reply.status == 204:
         return Fetched(status="Failure", reply=reply)
-    answer = _answer(reply)
-    status = answer.get("status") if isinstance(answer, dict) else None
-    if status not in ("Success", "Pending", "Failure"):
+    read, problem = _read_kept(reply, f"request {request_id}", request_id)
+    if read.status not in ("Success", "Pending", "Failure"):
         raise ProviderError(f"outscraper gave request {request_id} an unknown status")
-    return Fetched(status=status, reply=reply)
+    status = cast(Literal["Success", "Pending", "Failure"], read.status)
+    return Fetched(status=status, reply=reply, problem=problem)
 
 
 def tasks(*, most: int, query: str | None = None) -> Conversation[Rows]:
@@ -87,6 +90,13 @@ def tasks(*, most: int, query: str | None = None) -> Conversation[Rows]:
 def task(task_id: str) -> Conversation[Reply]:
     """Return one task."""
     return (yield from _task("GET", task_id))
+
+
+def finished_task(task_id: str) -> Conversation[tuple[Reply, str | None]]:
+    """Return a task's result, and why the reply is not that, though it says so."""
+    reply = yield Call(path=f"/tasks/{quote(task_id, safe='')}")
+    _, problem = _read_kept(reply, f"task {task_id}", task_id)
+    return reply, problem
 
 
 def restart(task_id: str) -> Conversation[Reply]:
@@ -132,6 +142,30 @@ def _list(reply: Reply, name: str) -> tuple[bool, Rows]:
         raise ProviderError("outscraper answered JSON of an unknown shape")
     has_more = isinstance(answer, dict) and bool(answer.get("has_more"))
     return has_more, Rows(row for row in found if isinstance(row, dict))
+
+
+class _Kept(msgspec.Struct):
+    id: str | int | float | None = None
+    status: str | None = None
+    errorMessage: str | None = None
+
+
+_KEPT = msgspec.json.Decoder(_Kept)
+
+
+def _read_kept(reply: Reply, what: str, asked: str) -> tuple[_Kept, str | None]:
+    """Return what a result says of itself, and why it is not what was asked for.
+
+    It is read as leniently as its bytes allow, because it may not come again.
+    """
+    read, invalid = read_fields(reply.content, _KEPT, whole=reply.whole)
+    if reply.status >= 400 or read.errorMessage or read.status is None:
+        _answer(reply)
+        raise ProviderError(f"outscraper gave {what} an unknown status")
+    if invalid not in (None, ODD_TEXT):
+        return read, f"what came is not JSON to its end ({invalid})"
+    found = text_of(read.id)
+    return read, f"what came is of another task, {found}" if found not in (None, asked) else None
 
 
 def _answer(reply: Reply) -> Any:

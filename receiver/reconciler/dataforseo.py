@@ -218,6 +218,8 @@ def _fetch(run: SweepRun) -> Fetch:
             headers=collected.reply.headers,
             body=collected.reply.wire,
         )
+        if collected.problem is not None:
+            return run.repair(task, "failed", detail=f"stored, but {collected.problem}")
         return run.repair(task, "collected" if task.notified else "repaired")
 
     return fetch

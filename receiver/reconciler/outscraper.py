@@ -115,19 +115,19 @@ def _fetch(run: SweepRun) -> Fetch:
     async def fetch(task: MissingTask) -> Repair:
         try:
             if task.path.startswith("/tasks/"):
-                return await store(task, await run.caller.hold(api.task(task.task_id)))
+                return await store(task, *await run.caller.hold(api.finished_task(task.task_id)))
             fetched = await run.caller.hold(api.request(task.task_id))
         except api.Gone as exc:
             return run.repair(task, "lost", detail=str(exc))
         if fetched.status != "Pending":
-            return await store(task, fetched.reply)
+            return await store(task, fetched.reply, fetched.problem)
         # What a webhook or a list called finished is pending again once its result has expired.
         expired = (task.missing_seconds or 0) > _KEPT_HOURS * 3600
         if expired or not task.notified:
             return run.repair(task, "lost", detail="pending again: its result has expired")
         return run.repair(task, "pending", detail="still pending")
 
-    async def store(task: MissingTask, reply: Reply) -> Repair:
+    async def store(task: MissingTask, reply: Reply, problem: str | None) -> Repair:
         await asyncio.to_thread(
             run.sink.put,
             provider=run.provider,
@@ -136,6 +136,8 @@ def _fetch(run: SweepRun) -> Fetch:
             headers=reply.headers,
             body=reply.wire,
         )
+        if problem is not None:
+            return run.repair(task, "failed", detail=f"stored, but {problem}")
         return run.repair(task, "collected" if task.notified else "repaired")
 
     return fetch
