@@ -21,7 +21,7 @@ from pathlib import Path
 
 from receiver import metrics, spool
 from receiver.archive import Compression, SegmentObjects, quarantine_key
-from receiver.archive.body import decode
+from receiver.archive.body import decode, recognise
 from receiver.archive.index import entries
 from receiver.errors import Damaged, NotFound, StoreError
 from receiver.providers import Provider, Recognised, envelope
@@ -250,8 +250,7 @@ class Shipper:
         body = decode(delivery.body, inflated_bytes_max=self._inflated_bytes_max)
         try:
             provider = self._providers[delivery.provider]
-            content = None if body.invalid else body.content
-            recognised = provider.recognise(delivery, content, whole=body.whole)
+            recognised = recognise(provider, delivery, body)
         except Exception:
             # A bug in an adapter must not lose the result.
             _log.exception("not recognised", extra={"delivery_id": delivery.delivery_id})

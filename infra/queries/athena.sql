@@ -6,7 +6,8 @@
 -- it is archived.
 --
 -- In each engine `callbacks` are the lines and `entries` is the index, a small part of the bytes, so
--- ask it first.  `newest` is the newest callback of each provider's key.
+-- ask it first.  `newest` is the newest callback of each provider's key, a valid
+-- one if there is any.
 --
 -- Compression: Athena reads gzip and zstd text files, also side by side in one table
 -- (https://docs.aws.amazon.com/athena/latest/ug/compression-support-hive.html).
@@ -102,8 +103,9 @@ TBLPROPERTIES (
     'projection.hour.digits' = '2'
 );
 
--- One without a key stands for itself.  The index decides which callback is the newest; conditions
--- on date, hour, provider or kind only limit which bodies are read.
+-- One without a key stands for itself; a valid one goes before any that is not.  The index decides
+-- which callback is the newest; conditions on date, hour, provider or kind only limit which bodies
+-- are read.
 CREATE OR REPLACE VIEW receiver.newest AS
 SELECT *
 FROM receiver.callbacks
@@ -114,7 +116,8 @@ WHERE delivery_id IN (
             delivery_id,
             "key",
             row_number() OVER (
-                PARTITION BY provider, "key" ORDER BY received_at DESC, delivery_id DESC
+                PARTITION BY provider, "key"
+                ORDER BY invalid IS NOT NULL, received_at DESC, delivery_id DESC
             ) AS age
         FROM receiver.entries
     )

@@ -4,7 +4,8 @@
 -- CREATE SECRET (TYPE s3, PROVIDER credential_chain);
 --
 -- In each engine `callbacks` are the lines and `entries` is the index, a small part of the bytes, so
--- ask it first.  `newest` is the newest callback of each provider's key.
+-- ask it first.  `newest` is the newest callback of each provider's key, a valid
+-- one if there is any.
 
 -- The columns are typed because guessed types depend on what the files happen to hold.  A line of
 -- JSON is limited to 16 MiB by default; results can be larger.
@@ -65,14 +66,15 @@ FROM read_json(
     }
 );
 
--- One without a key stands for itself.
+-- One without a key stands for itself; a valid one goes before any that is not.
 CREATE VIEW newest AS
 FROM callbacks
 WHERE delivery_id IN (
     SELECT delivery_id
     FROM entries
     QUALIFY key IS NULL OR row_number() OVER (
-        PARTITION BY provider, key ORDER BY received_at DESC, delivery_id DESC
+        PARTITION BY provider, key
+        ORDER BY invalid IS NOT NULL, received_at DESC, delivery_id DESC
     ) = 1
 );
 
@@ -83,7 +85,7 @@ GROUP BY ALL
 ORDER BY ALL;
 
 -- Values out of the newest results.  Conditions on date, provider and kind limit what is read;
--- `invalid IS NULL` leaves out bodies that are not JSON.
+-- `invalid IS NULL` leaves out bodies that strict parsers refuse.
 SELECT
     task_id,
     body->>'$.tasks[0].status_code' AS code,

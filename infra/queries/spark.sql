@@ -3,7 +3,8 @@
 -- Replace data/archive by what RECEIVER_ARCHIVE names; Spark calls a bucket s3a://my-bucket/prefix.
 --
 -- In each engine `callbacks` are the lines and `entries` is the index, a small part of the bytes, so
--- ask it first.  `newest` is the newest callback of each provider's key.
+-- ask it first.  `newest` is the newest callback of each provider's key, a valid
+-- one if there is any.
 
 SET TIME ZONE 'UTC';
 
@@ -62,7 +63,7 @@ CREATE TEMPORARY VIEW entries (
 USING json
 OPTIONS (path 'data/archive/index', mode 'FAILFAST');
 
--- One without a key stands for itself.
+-- One without a key stands for itself; a valid one goes before any that is not.
 CREATE TEMPORARY VIEW newest AS
 SELECT *
 FROM callbacks
@@ -70,7 +71,8 @@ WHERE delivery_id IN (
     SELECT delivery_id
     FROM entries
     QUALIFY key IS NULL OR row_number() OVER (
-        PARTITION BY provider, key ORDER BY received_at DESC, delivery_id DESC
+        PARTITION BY provider, key
+        ORDER BY invalid IS NOT NULL, received_at DESC, delivery_id DESC
     ) = 1
 );
 
@@ -81,7 +83,7 @@ GROUP BY ALL
 ORDER BY ALL;
 
 -- Values out of the newest results.  Conditions on date, provider and kind limit what is read;
--- `invalid IS NULL` leaves out bodies that are not JSON.
+-- `invalid IS NULL` leaves out bodies that strict parsers refuse.
 SELECT
     task_id,
     get_json_object(body, '$.tasks[0].status_code') AS code,

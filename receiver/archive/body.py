@@ -8,10 +8,14 @@ so ten megabytes that would become ten gigabytes cost no more memory than any ot
 import codecs
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from receiver.archive import members
 from receiver.errors import Damaged
+from receiver.providers import Provider, Recognised
+from receiver.providers.envelope import Envelope
+from receiver.providers.fields import ODD_TEXT
+from receiver.providers.lenient import Scanner, begins_as_json
 
 # Bodies up to this size are held whole once they are decoded.  Longer ones are decoded twice: to
 # judge them, then to write them, a step at a time.
@@ -31,6 +35,10 @@ class Body:
     ``content`` is all of it if ``whole``, else its beginning.  ``is_text`` says that all of it is
     UTF-8; then ``text`` is ``content`` as text, if ``whole``.  If the body could not be decoded,
     ``invalid`` is the slug that says why, and all other fields describe the bytes on the wire.
+
+    ``json_problem`` is what is wrong with a body that begins as JSON does and is not ``whole`` or
+    no text, as far as an adapter, which is given only its beginning, cannot know: `not_json` or
+    `odd_text`.
     """
 
     wire: bytes
@@ -41,6 +49,7 @@ class Body:
     size: int
     inflated: bool
     invalid: str | None
+    json_problem: str | None
 
     def steps(self) -> Iterator[bytes]:
         """Yield the body in steps of at most `members.STEP_BYTES`, or at once if it is whole."""
@@ -48,6 +57,17 @@ class Body:
             yield self.content
         else:
             yield from _inflate(self.wire) if self.inflated else _slices(self.wire)
+
+
+def recognise(provider: Provider, delivery: Envelope, body: Body) -> Recognised:
+    """Return what a callback says, and what is wrong with it, judged by all of its body."""
+    content = None if body.invalid else body.content
+    recognised = provider.recognise(delivery, content, whole=body.whole)
+    # A reason of the adapter's own says more than that the text is odd.
+    outdone = (None,) if body.json_problem == ODD_TEXT else (None, ODD_TEXT)
+    if body.json_problem is not None and recognised.invalid in outdone:
+        return replace(recognised, invalid=body.json_problem)
+    return recognised
 
 
 def decode(wire: bytes, *, inflated_bytes_max: int) -> Body:
@@ -78,7 +98,7 @@ def _judge(
 ) -> Body:
     total = 0
     kept: list[bytes] = []
-    check: _Utf8 | None = None
+    check: _LongBody | None = None
     for step in steps:
         total += len(step)
         if total > bytes_max:
@@ -86,7 +106,7 @@ def _judge(
         if check is None:
             kept.append(step)
             if total > WHOLE_BYTES_MAX:
-                check = _Utf8(kept)
+                check = _LongBody(kept)
                 del kept[1:]
         else:
             check.feed(step)
@@ -95,37 +115,51 @@ def _judge(
     if check is None:
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode()
+        is_text = text is not None
+        json_problem = None if is_text or not begins_as_json(content) else ODD_TEXT
+    else:
+        is_text, json_problem = check.end()
     return Body(
         wire=wire,
         content=content,
         whole=check is None,
         text=text,
-        is_text=text is not None if check is None else check.end(),
+        is_text=is_text,
         size=total,
         inflated=inflated,
         invalid=invalid,
+        json_problem=json_problem,
     )
 
 
-class _Utf8:
-    """Checks that bytes are UTF-8, a step at a time."""
+class _LongBody:
+    """Judges a body that is not held, a step at a time: whether it is UTF-8, and good JSON."""
 
     def __init__(self, steps: list[bytes]) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._good = True
+        self._is_text = True
+        self._scanner = Scanner() if begins_as_json(steps[0]) else None
         for step in steps:
             self.feed(step)
 
     def feed(self, step: bytes, *, final: bool = False) -> None:
-        if self._good:
+        if self._scanner is not None:
+            self._scanner.feed(step)
+        if self._is_text:
             try:
                 self._decoder.decode(step, final)
             except UnicodeDecodeError:
-                self._good = False
+                self._is_text = False
 
-    def end(self) -> bool:
+    def end(self) -> tuple[bool, str | None]:
+        """Return whether it is UTF-8, and what is wrong with it as JSON."""
         self.feed(b"", final=True)
-        return self._good
+        if self._scanner is None:
+            return self._is_text, None
+        self._scanner.end()
+        if self._scanner.broken:
+            return self._is_text, "not_json"
+        return self._is_text, ODD_TEXT if self._scanner.odd or not self._is_text else None
 
 
 def _inflate(wire: bytes) -> Iterator[bytes]:

@@ -69,6 +69,23 @@ class Catalog:
                 if any(label in numbers for (label,) in database.execute(query, (task_id,)))
             }
 
+    def fruitless(self, provider: str, task_ids: Iterable[str], *, at_least: int) -> set[str]:
+        """Return the given tasks of which so many fetched results are held, none of them valid."""
+        query = (
+            "SELECT count(*) FROM entries INDEXED BY entries_by_task_id"
+            " WHERE task_id = ? AND label IN ({})"
+        )
+        with self._file.reading() as database:
+            numbers = queries.labels_of_results(database, provider, ["result"], brings=False)
+            if not numbers:
+                return set()
+            query = query.format(",".join(map(str, numbers)))
+            return {
+                task_id
+                for task_id in task_ids
+                if database.execute(query, (task_id,)).fetchone()[0] >= at_least
+            }
+
     def has_key(self, provider: str, key: str) -> bool:
         """Return whether the archive has a line with this key."""
         return any(True for _ in self.find(Filters(provider=provider, key=key), limit=1))
@@ -93,8 +110,9 @@ class Catalog:
     ) -> Iterator[Entry]:
         """Yield the entries that pass the filters.
 
-        ``latest`` leaves the newest of each provider's key, and those without a key.  The order
-        ``object`` is the one in which the archive is read with the fewest requests.
+        ``latest`` leaves the newest of each provider's key, a valid one if there is any, and those
+        without a key.  The order ``object`` is the one in which the archive is read with the fewest
+        requests.
         """
         with self._file.reading() as database:
             passing = queries.labels(database, filters)

@@ -28,12 +28,18 @@ _STORED_AS = {name: f"labels.{name}" for name in LABEL} | STORED_AS
 _COLUMNS = ", ".join(_STORED_AS.get(name, f"e.{name}") for name in _NAMES)
 _RECEIVED_AT, _SEGMENT, _OBJECT = map(_NAMES.index, ("received_at", "segment", "object"))
 _PROVIDER, _KIND = map(_NAMES.index, ("provider", "kind"))
-# A row of a key is the latest if no later one passes the filters, too.
+# A row of a key is the latest if no later one passes the filters, too.  A valid one is never
+# outdone by one that is not, and outdoes it whenever it came.
+_OTHER = (
+    "SELECT 1 FROM entries AS n INDEXED BY entries_by_key"
+    " CROSS JOIN labels AS other ON other.id = n.label"
+    " WHERE n.key = e.key AND other.provider = labels.provider AND {passes}"
+)
 _LATEST = (
-    "(e.key IS NULL OR NOT EXISTS (SELECT 1 FROM entries AS n INDEXED BY entries_by_key"
-    " WHERE n.key = e.key AND n.received_us >= e.received_us"
+    f"(e.key IS NULL OR (NOT EXISTS ({_OTHER} AND n.received_us >= e.received_us"
     " AND (n.received_us > e.received_us OR n.delivery_id > e.delivery_id)"
-    " AND (SELECT provider FROM labels WHERE id = n.label) = labels.provider AND {passes}))"
+    " AND (other.invalid IS NULL OR labels.invalid IS NOT NULL))"
+    f" AND (labels.invalid IS NULL OR NOT EXISTS ({_OTHER} AND other.invalid IS NULL))))"
 )
 # Evaluated last, for rows that pass everything else.
 _IN_SHARD = "in_shard(labels.provider, coalesce(e.key, e.delivery_id), :index, :of)"
@@ -54,15 +60,15 @@ def labels(database: sqlite3.Connection, filters: Filters) -> list[int] | None:
 
 
 def labels_of_results(
-    database: sqlite3.Connection, provider: str, kinds: Iterable[str]
+    database: sqlite3.Connection, provider: str, kinds: Iterable[str], *, brings: bool = True
 ) -> list[int]:
-    """Return the numbers of a provider's labels of these kinds that bring a result."""
+    """Return the numbers of a provider's labels of these kinds that bring a result, or do not."""
     wanted = set(kinds)
     query = "SELECT id, kind, invalid FROM labels WHERE provider = ?"
     return [
         number
         for number, kind, invalid in database.execute(query, (provider,))
-        if kind in wanted and brings_result(kind, invalid)
+        if kind in wanted and brings_result(kind, invalid) is brings
     ]
 
 

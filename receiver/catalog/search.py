@@ -9,7 +9,7 @@ import msgspec
 
 from receiver import spool
 from receiver.archive import writing
-from receiver.archive.body import decode
+from receiver.archive.body import decode, recognise
 from receiver.archive.reading import Callback
 from receiver.archive.schema import Entry
 from receiver.catalog.filters import Filters
@@ -48,12 +48,11 @@ def _spooled(
     if not _can_match(delivery, filters):
         return
     body = decode(delivery.body, inflated_bytes_max=inflated_bytes_max)
-    content = None if body.invalid else body.content
     provider = PROVIDERS.get(delivery.provider)
     if provider is None:  # its plug-in is not installed any more
         recognised = Recognised(invalid="not_recognised")
     else:
-        recognised = provider.recognise(delivery, content, whole=body.whole)
+        recognised = recognise(provider, delivery, body)
     columns = writing.columns(delivery, body, recognised)
     if filters.match(columns, delivery.received_at_us):
         yield Callback("spool", name, columns, body.is_text, body.steps)

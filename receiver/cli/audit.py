@@ -11,7 +11,7 @@ from receiver.catalog.filters import Filters
 from receiver.cli.base import load
 from receiver.cli.calling import hold
 from receiver.cli.lookup import in_spool, synced
-from receiver.cli.output import counted, output_option, print_rows
+from receiver.cli.output import complain, counted, output_option, print_rows
 from receiver.instance import Receiver
 from receiver.providers.base import brings_result
 from receiver.providers.dataforseo_api import id_list, read_time, write_time
@@ -79,7 +79,10 @@ def _listed(
     # Clocks differ, and the provider refuses times that are a second outside its window.
     ahead = timedelta(minutes=5)
     window = {"since": write_time(since + ahead), "until": write_time(now + ahead)}
-    return hold(receiver, provider, id_list(api, **window))
+    rows = hold(receiver, provider, id_list(api, **window))
+    for alarm in rows.alarms:
+        complain(f"{api}: {alarm}")
+    return rows
 
 
 def _posted_here(row: Mapping[str, Any], own: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -39,7 +39,9 @@ def _named(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
 @click.command()
 @filter_options
 @click.option("--limit", type=LIMIT, help="Maximum number of callbacks.")
-@click.option("--latest", is_flag=True, help="Only the newest delivery of each key.")
+@click.option(
+    "--latest", is_flag=True, help="Only the newest, if possible valid, delivery of each key."
+)
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, allow_dash=True),

@@ -49,7 +49,9 @@ class _Part(click.ParamType[Shard]):
 @click.option("--to", "url", required=True, metavar="URL", help="URL to send them to.")
 @filter_options
 @click.option("--limit", type=LIMIT, help="Maximum number of callbacks, in the given order.")
-@click.option("--latest", is_flag=True, help="Only the newest delivery of each key.")
+@click.option(
+    "--latest", is_flag=True, help="Only the newest, if possible valid, delivery of each key."
+)
 @click.option(
     "--order",
     type=click.Choice(["arrival", "newest", "object"]),

@@ -7,14 +7,27 @@ recorded request and the expected result.
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
 from receiver.providers.envelope import Envelope
+from receiver.providers.fields import UnreadableBody, read_fields, read_json, text_of
+from receiver.providers.lenient import utf8_or_latin1
 
-T = TypeVar("T")
+__all__ = [
+    "Entrance",
+    "Provider",
+    "Recognised",
+    "UnreadableBody",
+    "brings_result",
+    "header_text",
+    "placeholder",
+    "query_of",
+    "read_fields",
+    "read_json",
+    "text_of",
+    "undo_second_encoding",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +63,22 @@ class Recognised:
     invalid: str | None = None
 
 
-# Postbacks without a result: the body is missing, cut short or of another kind, or reports a
+# Bodies without a result: missing, cut short, of another kind or another task, or reporting a
 # failure of the provider.  A body that inflates too far is archived as it came, so it is not one of
-# them.  A postback without an id, or one that the adapter failed on, belongs to no task anyway.
-_WITHOUT_RESULT = frozenset({"empty", "no_task", "not_gzip", "not_json", "unknown_kind"})
+# them, nor is a complete one that only strict parsers refuse.  A postback without an id, or one
+# that the adapter failed on, belongs to no task anyway.
+_WITHOUT_RESULT = frozenset(
+    {"empty", "no_task", "not_gzip", "not_json", "other_task", "unknown_kind"}
+)
 
 
 def brings_result(kind: str, invalid: str | None) -> bool:
     """Return whether a line counts as its task's result.
 
-    A postback without a result does not, so that its task is not taken for one whose result is
-    held.  A fetched result always counts: it would be fetched again and again and be the same.
-    Pingbacks, which carry nothing else, count, too.
+    A postback or a fetched result whose body has none does not, so that its task stays wanted.
+    Pingbacks, which carry nothing else, always count.
     """
-    return kind != "postback" or invalid not in _WITHOUT_RESULT
+    return kind not in ("postback", "result") or invalid not in _WITHOUT_RESULT
 
 
 class Provider(Protocol):
@@ -83,8 +98,9 @@ class Provider(Protocol):
         """Return what a callback says.
 
         ``body`` is the decoded body, None if it could not be decoded, and only its beginning
-        unless ``whole``.  Whatever the sender wrote, this raises nothing: what is wrong with a
-        callback goes into `Recognised.invalid`, beside everything that can still be read.
+        unless ``whole``; the rest is judged by the caller.  Whatever the sender wrote, this raises
+        nothing: what is wrong with a callback goes into `Recognised.invalid`, beside everything
+        that can still be read.
         """
         ...
 
@@ -123,38 +139,9 @@ def _decode(text: str) -> str:
     if text.isascii() and "%" not in text and "+" not in text:
         return text  # nothing to decode, as in most
     # Targets are bytes kept as ISO 8859-1; usually, but not always, they are UTF-8.
-    return _utf8_or_latin1(unquote_to_bytes(text.replace("+", " ").encode("latin-1")))
-
-
-def _utf8_or_latin1(encoded: bytes) -> str:
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        return encoded.decode("latin-1")
+    return utf8_or_latin1(unquote_to_bytes(text.replace("+", " ").encode("latin-1")))
 
 
 def header_text(value: str | None) -> str | None:
     """Return the text of a header's value, which like a target is usually UTF-8."""
-    return _utf8_or_latin1(value.encode("latin-1")) if value else None
-
-
-class UnreadableBody(Exception):
-    """A body is not the JSON that it should be; the message is a slug that says why."""
-
-
-def read_json(body: bytes | None, decoder: "msgspec.json.Decoder[T]") -> T:
-    """Read the fields of a body that matter, and check that all of it is JSON.
-
-    Raises `UnreadableBody`: ``undecodable`` for None, ``empty``, ``not_json``, or ``unknown_kind``
-    for JSON of another shape.
-    """
-    if body is None:
-        raise UnreadableBody("undecodable")
-    if not body.strip():
-        raise UnreadableBody("empty")
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as exc:
-        raise UnreadableBody("unknown_kind") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise UnreadableBody("not_json") from exc
+    return utf8_or_latin1(value.encode("latin-1")) if value else None

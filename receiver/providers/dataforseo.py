@@ -13,36 +13,35 @@ import msgspec
 from receiver.providers.base import (
     Entrance,
     Recognised,
-    UnreadableBody,
     placeholder,
     query_of,
-    read_json,
+    read_fields,
+    text_of,
     undo_second_encoding,
 )
-from receiver.providers.dataforseo_api.answer import before_result
 from receiver.providers.envelope import Envelope
+from receiver.providers.fields import ODD_TEXT
 
 _QUERY = "?id=$id&tag=$tag"
 
 
 class _PostedData(msgspec.Struct):
-    tag: str | int | None = None
+    tag: str | int | float | None = None
     postback_data: str | None = None
 
 
 class _PostbackTask(msgspec.Struct):
-    id: str | int | None = None
-    status_code: int | str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"{}")
+    id: str | int | float | None = None
+    status_code: int | str | float | None = None
+    data: _PostedData | None = None
 
 
 class _Postback(msgspec.Struct):
-    status_code: int | str | None = None
+    status_code: int | str | float | None = None
     tasks: list[_PostbackTask] | None = None
 
 
 _POSTBACK = msgspec.json.Decoder(_Postback)
-_DATA = msgspec.json.Decoder(_PostedData)
 
 # A collected result's path names its datatype; OnPage has a summary.
 _DATATYPE = re.compile(r"/(?:task_get/)?(regular|advanced|html|json|summary)/[^/]+\Z")
@@ -82,11 +81,7 @@ class DataForSeo:
         if envelope.kind == "pingback":
             key = f"{task_id}:pingback" if task_id else None
             return Recognised(task_id=task_id, tag=tag, key=key)
-        try:
-            read = _read(body, whole=whole)
-        except UnreadableBody as exc:
-            return Recognised(task_id=task_id, tag=tag, key=task_id, invalid=str(exc))
-        return _postback(read, task_id, tag)
+        return _postback(*read_fields(body, _POSTBACK, whole=whole), task_id, tag)
 
 
 def _collected(target: str, body: bytes | None, *, whole: bool) -> Recognised:
@@ -94,40 +89,32 @@ def _collected(target: str, body: bytes | None, *, whole: bool) -> Recognised:
     task_id = target.rpartition("/")[2]
     datatype = _DATATYPE.search(target)
     key = f"{task_id}:{datatype[1]}" if datatype else task_id
-    try:
-        read = _read(body, whole=whole)
-    except UnreadableBody as exc:
-        return Recognised(task_id=task_id, key=key, invalid=str(exc))
-    return replace(_postback(read, task_id, None), key=key)
+    found = _postback(*read_fields(body, _POSTBACK, whole=whole), task_id, None)
+    if found.task_id != task_id:
+        return replace(found, task_id=task_id, key=key, invalid="other_task")
+    return replace(found, key=key)
 
 
-def _read(body: bytes | None, *, whole: bool) -> _Postback:
-    return read_json(body if whole or body is None else before_result(body), _POSTBACK)
-
-
-def _postback(read: _Postback, task_id: str | None, tag: str | None) -> Recognised:
+def _postback(
+    read: _Postback, invalid: str | None, task_id: str | None, tag: str | None
+) -> Recognised:
+    """Return what an envelope says; ``task_id`` and ``tag`` where it does not say them."""
+    complete = invalid in (None, ODD_TEXT)
     if not read.tasks:
-        # An error of the whole provider has `tasks: null`; anything else is not its envelope.
-        invalid = "unknown_kind" if read.status_code is None else "no_task"
-        return Recognised(
-            task_id=task_id, tag=tag, key=task_id, status=_text(read.status_code), invalid=invalid
-        )
+        if complete:
+            # An error of the whole provider has `tasks: null`; anything else is not its envelope.
+            invalid = "unknown_kind" if read.status_code is None else "no_task"
+        status = text_of(read.status_code) if complete else None
+        return Recognised(task_id=task_id, tag=tag, key=task_id, status=status, invalid=invalid)
     task = read.tasks[0]
-    try:
-        data = _DATA.decode(task.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        data = _PostedData()  # `data` repeats what was posted, so its types are the user's
-    task_id = _text(task.id) or task_id
+    data = task.data or _PostedData()
+    task_id = text_of(task.id) or task_id
     # The datatype is part of the key: one task can be delivered as regular, advanced and html.
     key = f"{task_id}:{data.postback_data}" if task_id and data.postback_data else task_id
     return Recognised(
         task_id=task_id,
-        tag=_text(data.tag) or tag,
+        tag=text_of(data.tag) or tag,
         key=key,
-        status=_text(task.status_code),
-        invalid=None if task_id else "missing_id",
+        status=text_of(task.status_code),
+        invalid=invalid or (None if task_id else "missing_id"),
     )
-
-
-def _text(value: str | int | None) -> str | None:
-    return None if value is None or value == "" else str(value)

@@ -11,6 +11,7 @@ import msgspec
 
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
+from receiver.providers.lenient_rows import Rows, read_rows
 
 # The states in which a job has called its webhook, or should have
 # (docs.diffbot.com, "jobStatus").
@@ -32,7 +33,7 @@ POLICY = CallPolicy(
 )
 
 
-def jobs() -> Conversation[list[dict[str, Any]]]:
+def jobs() -> Conversation[Rows]:
     """List all crawl and bulk jobs."""
     reply = yield Call(path="/v3/crawl")
     return _jobs(reply)
@@ -44,7 +45,7 @@ def job(name: str, *, action: Mapping[str, str] | None = None) -> Conversation[d
     reply = yield Call(path="/v3/crawl", query=query, once=not _HARMLESS.issuperset(action or ()))
     answer = _answer(reply)
     if "jobs" in answer:
-        named = [job for job in _jobs(reply) if job.get("name") == name]
+        named: list[dict[str, Any]] = [job for job in _jobs(reply) if job.get("name") == name]
         if not named:
             raise ProviderError(f"diffbot has no job {name!r}")
         return named[0]
@@ -59,11 +60,25 @@ ROUND_START = {"roundStart": "1"}
 _HARMLESS = frozenset({"pause"})
 
 
-def _jobs(reply: Reply) -> list[dict[str, Any]]:
+def _jobs(reply: Reply) -> Rows:
+    """Return the jobs of a list; one by one where a strict parser refuses it."""
+    rows = None
+    if reply.status < 400 and not _is_json(reply.content):
+        rows = read_rows(reply.content, "jobs")
+    if rows is not None:
+        return Rows((job for job in rows if isinstance(job, dict)), rows.odd)
     found = _answer(reply).get("jobs") or []
     if not isinstance(found, list):
         raise ProviderError("diffbot answered JSON of an unknown shape")
-    return [job for job in found if isinstance(job, dict)]
+    return Rows(job for job in found if isinstance(job, dict))
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _answer(reply: Reply) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import msgspec
 
 from receiver.errors import ProviderError
 from receiver.providers import dataforseo_api as api
+from receiver.providers.lenient_rows import name_of
 from receiver.reconciler.dataforseo_failures import Failures, failed_deliveries, reason
 from receiver.reconciler.history import SweepHistory
 from receiver.reconciler.journal import MissingTask
@@ -113,6 +114,9 @@ class DataForSeoSweep:
         unreadable = sum(1 for tag in ready.unreadable if self._is_ours(tag))
         if unreadable:
             yield f"{unreadable} rows of tasks_ready were not understood"
+        for row in ready.odd:
+            if "tag" not in row or self._is_ours(row["tag"]):
+                yield f"a row of tasks_ready cannot be read: {name_of(row)}"
         if ready.is_full and not any(self._is_ours(task.tag) for task in ready.tasks):
             # The list has no pages: tasks behind these thousand cannot be seen.
             yield "the list is full and none of its tasks is ours"
@@ -214,6 +218,8 @@ def _fetch(run: SweepRun) -> Fetch:
             headers=collected.reply.headers,
             body=collected.reply.wire,
         )
+        if collected.problem is not None:
+            return run.repair(task, "failed", detail=f"stored, but {collected.problem}")
         return run.repair(task, "collected" if task.notified else "repaired")
 
     return fetch

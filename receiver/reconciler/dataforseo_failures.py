@@ -44,9 +44,12 @@ async def _errors(run: SweepRun, name: str, function: str) -> Sequence[Mapping[s
     for days in _DAYS:
         since = api.write_time(now - timedelta(days=days) + _AHEAD)
         try:
-            return await run.caller.hold(api.errors(name, function, since=since, until=until))
+            rows = await run.caller.hold(api.errors(name, function, since=since, until=until))
         except ProviderError as exc:
             refusal = exc
+        else:
+            run.report.alarms.extend(f"{name}: errors: {alarm}" for alarm in rows.alarms)
+            return rows
     run.report.alarms.append(f"{name}: the list of errors cannot be read: {refusal}")
     return ()
 

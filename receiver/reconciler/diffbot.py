@@ -33,6 +33,7 @@ class DiffbotSweep:
         """Sweep once."""
         jobs = await run.caller.hold(api.jobs())
         run.report.listed = len(jobs)
+        run.report.alarms.extend(f"jobs: {alarm}" for alarm in jobs.alarms)
         missing, bodies, undocumented = [], {}, []
         for job in jobs:
             try:

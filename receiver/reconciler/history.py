@@ -25,6 +25,8 @@ class SweepHistory:
     failed: dict[str, None] = field(default_factory=dict)
     # Results over the size limit, with the error reported.
     too_large: dict[str, str] = field(default_factory=dict)
+    # Fetched again and again without a valid result; already reported.
+    given_up: dict[str, None] = field(default_factory=dict)
     # Keys among the journal's that are not its own; already reported.
     unexpected_keys: frozenset[str] = frozenset()
 
@@ -35,7 +37,7 @@ class SweepHistory:
             self.failed.pop(repair.task_id, None)
             if repair.outcome == "failed":
                 self.failed[repair.task_id] = None
-        for tasks in (self.lost, self.failed, self.too_large):
+        for tasks in (self.lost, self.failed, self.too_large, self.given_up):
             _forget_oldest(tasks)
 
     def order(self, tasks: Iterable[MissingTask]) -> list[MissingTask]:

@@ -64,6 +64,8 @@ class OutscraperSweep:
         requests = await run.caller.hold(api.finished_requests())
         tasks = await run.caller.hold(api.tasks(most=_TASKS_MAX))
         run.report.listed = len(requests) + len(tasks)
+        for name, rows in (("requests", requests), ("tasks", tasks)):
+            run.report.alarms.extend(f"{name}: {alarm}" for alarm in rows.alarms)
         finished: dict[str, MissingTask] = {}
         for request_id in requests:
             finished.setdefault(request_id, _request(request_id, notified.get(request_id)))
@@ -113,19 +115,19 @@ def _fetch(run: SweepRun) -> Fetch:
     async def fetch(task: MissingTask) -> Repair:
         try:
             if task.path.startswith("/tasks/"):
-                return await store(task, await run.caller.hold(api.task(task.task_id)))
+                return await store(task, *await run.caller.hold(api.finished_task(task.task_id)))
             fetched = await run.caller.hold(api.request(task.task_id))
         except api.Gone as exc:
             return run.repair(task, "lost", detail=str(exc))
         if fetched.status != "Pending":
-            return await store(task, fetched.reply)
+            return await store(task, fetched.reply, fetched.problem)
         # What a webhook or a list called finished is pending again once its result has expired.
         expired = (task.missing_seconds or 0) > _KEPT_HOURS * 3600
         if expired or not task.notified:
             return run.repair(task, "lost", detail="pending again: its result has expired")
         return run.repair(task, "pending", detail="still pending")
 
-    async def store(task: MissingTask, reply: Reply) -> Repair:
+    async def store(task: MissingTask, reply: Reply, problem: str | None) -> Repair:
         await asyncio.to_thread(
             run.sink.put,
             provider=run.provider,
@@ -134,6 +136,8 @@ def _fetch(run: SweepRun) -> Fetch:
             headers=reply.headers,
             body=reply.wire,
         )
+        if problem is not None:
+            return run.repair(task, "failed", detail=f"stored, but {problem}")
         return run.repair(task, "collected" if task.notified else "repaired")
 
     return fetch

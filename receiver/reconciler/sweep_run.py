@@ -20,6 +20,8 @@ from receiver.store import Store
 
 # After this many failures in a row the provider itself is taken to have failed.
 _FAILURES_MAX = 20
+# Fetched results of one task that are not valid; then it would be the same again.
+_TRIES_MAX = 3
 
 Fetch = Callable[[MissingTask], Awaitable[Repair]]
 
@@ -109,13 +111,33 @@ class SweepRun:
     async def held(self, task_ids: Collection[str], *, kinds: Sequence[str]) -> set[str]:
         """Return the given tasks that have a line of these kinds in the archive or the spool.
 
-        In the archive, a postback without a result does not count.
+        In the archive, a postback or a result without a valid body does not count, unless the task
+        was fetched so often in vain that it is given up, with an alarm.
         """
         archived = await self._archived(task_ids, kinds)
         return archived | await asyncio.to_thread(self._spooled.held, task_ids, kinds)
 
     async def _archived(self, task_ids: Collection[str], kinds: Sequence[str]) -> set[str]:
-        return await asyncio.to_thread(self.catalog.archived, self.provider, task_ids, kinds=kinds)
+        archived = await asyncio.to_thread(
+            self.catalog.archived, self.provider, task_ids, kinds=kinds
+        )
+        if "result" not in kinds:
+            return archived
+        missing = [task_id for task_id in task_ids if task_id not in archived]
+        return archived | await self._given_up(missing)
+
+    async def _given_up(self, task_ids: Collection[str]) -> set[str]:
+        """Return the tasks that were fetched so often in vain that they are not fetched again."""
+        found = await asyncio.to_thread(
+            self.catalog.fruitless, self.provider, task_ids, at_least=_TRIES_MAX
+        )
+        for task_id in sorted(found - self.history.given_up.keys()):
+            self.history.given_up[task_id] = None
+            self.report.alarms.append(
+                f"{task_id} was fetched {_TRIES_MAX} times and is given up: each result is stored,"
+                " none is valid"
+            )
+        return found
 
     # The journal.
 

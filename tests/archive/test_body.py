@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from receiver.archive import body as bodies
 from receiver.archive import members
-from receiver.archive.body import Body, decode
+from receiver.archive.body import Body, decode, recognise
+from receiver.providers import PROVIDERS
+from tests.tools.deliveries import envelope_of, head_of
 
 TEXT = '{"tasks":[{"id":"ä€😀"}]}'.encode()
 FAR = 1 << 30
@@ -217,3 +219,50 @@ def test_a_bomb_is_given_up_at_the_limit_not_at_its_end(monkeypatch: pytest.Monk
     bomb = gzip.compress(bytes(64 << 20), 1)
     assert "inflates_too_far" == decode(bomb, inflated_bytes_max=1 << 20).invalid
     assert taken <= (1 << 20) + 2 * members.STEP_BYTES
+
+
+# A postback, and what is wrong with all of it.
+POSTBACK = b'{"status_code":20000,"tasks":[{"id":"t","status_code":20000.0,"result":["%b"]}]}'
+ENDS = [
+    (POSTBACK, None),
+    (POSTBACK[:-1], "not_json"),
+    (POSTBACK[:-4], "not_json"),
+    (POSTBACK + b"x", "not_json"),
+    (POSTBACK + b"\0", "odd_text"),
+    (POSTBACK.replace(b"%b", rb"%b\ud83d"), "odd_text"),
+    (POSTBACK.replace(b"%b", b"%b\xfc"), "odd_text"),
+    (POSTBACK.replace(b'"]', b'",NaN]'), "odd_text"),
+    (b"\xef\xbb\xbf" + POSTBACK, "odd_text"),
+]
+
+
+@pytest.mark.parametrize("size", [10, 9 << 20], ids=["short", "long"])
+@pytest.mark.parametrize(("postback", "invalid"), ENDS)
+def test_a_body_is_judged_to_its_end(postback: bytes, invalid: str | None, size: int) -> None:
+    body = decode(gzip.compress(postback % (b"x" * size), 1), inflated_bytes_max=FAR)
+    assert body.whole == (size == 10)
+    delivery = envelope_of(head=head_of(kind="postback", target="/dataforseo/postback/***"))
+    found = recognise(PROVIDERS["dataforseo"], delivery, body)
+    assert ("t", "t", "20000", invalid) == (
+        found.task_id,
+        found.key,
+        found.status,
+        found.invalid,
+    )
+
+
+@both_ways
+def test_what_does_not_begin_as_json_is_judged_by_its_adapter_alone() -> None:
+    for content in (b"<html>", b"report,state\n1,done", bytes(range(200)), b"", b"   "):
+        assert decode(content, inflated_bytes_max=FAR).json_problem is None
+
+
+def test_a_long_body_is_judged_in_bounded_memory() -> None:
+    wire = gzip.compress(POSTBACK % (b"x" * (64 << 20)), 1)
+    decode(gzip.compress(POSTBACK), inflated_bytes_max=FAR)
+    tracemalloc.start()
+    body = decode(wire, inflated_bytes_max=FAR)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert body.json_problem is None
+    assert most < 32 << 20

@@ -144,7 +144,7 @@ def _age(line: dict[str, Any]) -> tuple[int, str]:
 
 def _latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in sorted(lines, key=_age):
+    for line in sorted(lines, key=lambda line: (line["invalid"] is None, *_age(line))):
         newest[line["provider"], line["key"] or line["delivery_id"]] = line
     return list(newest.values())
 

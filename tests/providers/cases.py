@@ -4,7 +4,8 @@ A provider's tests subclass `AdapterCases` and name the provider, and those of i
 deliveries of one callback.
 """
 
-from collections.abc import Iterable
+import gzip
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from receiver.archive.body import decode, recognise
 from receiver.door.guard import Guard
 from receiver.providers import Entrance, Recognised
 from receiver.providers.base import placeholder, query_of
@@ -53,6 +55,42 @@ json_values = st.recursive(
     max_leaves=12,
 )
 OTHER_JSON = [b'{"hello":"world"}', b"{}", b"[]", b"[{}]", b"1", b'"text"', b"null", b"true"]
+
+
+# Text that strict parsers refuse within a string, and a document that it is around.
+ODD_STRINGS = [rb"\ud83d", rb"\udc00x", rb"\q", b"\x01", b"\n", b"\xfc", b"\xff\xfe", rb"\ud83d\n"]
+ODD_AROUND = [(b"\xef\xbb\xbf", b""), (b"", b"\0"), (b"", b"\n\0\0"), (b"\xef\xbb\xbf ", b"\0\n")]
+ODD_VALUES = [
+    *(b"NaN", b"-Infinity", b"01", b"None"),
+    b"[" * 3000 + b"]" * 3000,
+    b'{"":' * 3000 + b"0" + b"}" * 3000,
+]
+_MARK = "odd-text-stands-here"
+
+
+def strings_marked(value: object) -> Iterator[object]:
+    """Yield a document once for each string in it, with a mark at the end of that string."""
+    if isinstance(value, str):
+        yield value + _MARK
+    items = value.items() if isinstance(value, dict) else ()
+    for name, within in items:
+        for marked in strings_marked(within):
+            yield {**value, name: marked}  # type: ignore[dict-item]
+    for at, within in enumerate(value if isinstance(value, list) else ()):
+        for marked in strings_marked(within):
+            yield [*value[:at], marked, *value[at + 1 :]]  # type: ignore[index]
+
+
+def objects_marked(value: object) -> Iterator[object]:
+    """Yield a document once for each object in it, with a member of that object marked."""
+    if isinstance(value, dict):
+        yield {"before": _MARK, **value}
+        for name, within in value.items():
+            for marked in objects_marked(within):
+                yield {**value, name: marked}
+    for at, within in enumerate(value if isinstance(value, list) else ()):
+        for marked in objects_marked(within):
+            yield [*value[:at], marked, *value[at + 1 :]]  # type: ignore[index]
 
 
 # Each subclass runs the same cases, which is what the health check asks about.
@@ -121,6 +159,45 @@ class AdapterCases:
                 expected = "not_json" if cut.strip() else "empty"
                 assert expected == recognised.invalid
             self.recognise(sample.envelope, cut, whole=False)
+
+    def test_odd_text_in_any_string_loses_nothing(self, sample: Sample) -> None:
+        """Lone surrogates, unknown escapes, control characters, bytes that are not UTF-8."""
+        document = self.document(sample)
+        for number, marked in enumerate(strings_marked(document)):
+            odd = ODD_STRINGS[number % len(ODD_STRINGS)]
+            self.check_odd(sample, orjson.dumps(marked).replace(_MARK.encode(), odd))
+
+    def test_odd_values_and_deep_nesting_lose_nothing(self, sample: Sample) -> None:
+        document = self.document(sample)
+        for number, marked in enumerate(objects_marked(document)):
+            odd = ODD_VALUES[number % len(ODD_VALUES)]
+            self.check_odd(sample, orjson.dumps(marked).replace(b'"%b"' % _MARK.encode(), odd))
+
+    def test_byte_order_marks_and_trailing_nuls_lose_nothing(self, sample: Sample) -> None:
+        if self.document(sample) is not None:
+            for before, behind in ODD_AROUND:
+                self.check_odd(sample, before + (sample.content or b"").strip() + behind)
+
+    def document(self, sample: Sample) -> object:
+        """Return the document that a sample holds, None if it holds none."""
+        try:
+            return orjson.loads(sample.content or b"")
+        except orjson.JSONDecodeError:
+            return None
+
+    def check_odd(self, sample: Sample, body: bytes) -> None:
+        """Check that odd text hides nothing and, if it is seen, is told from a broken body."""
+        good = sample.recognise()
+        odd = recognise(
+            ADAPTERS[self.provider],
+            sample.envelope,
+            decode(gzip.compress(body), inflated_bytes_max=1 << 30),
+        )
+        for name in ("task_id", "tag", "key", "status"):
+            expected, found = getattr(good, name), getattr(odd, name)
+            # The odd text may stand in this very string.
+            assert expected is None or found.startswith(expected.split(":")[0]), (name, body)
+        assert odd.invalid == (good.invalid or "odd_text")
 
     def test_white_space_around_a_body_changes_nothing(self, sample: Sample) -> None:
         content = sample.content

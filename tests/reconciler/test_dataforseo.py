@@ -571,17 +571,23 @@ def test_a_postback_without_a_result_is_requested_again(
         simulator.wait_idle()
 
 
-def test_a_fetched_result_counts_as_held_whatever_it_is(
-    place: Place, simulator: DataForSeo
+@pytest.mark.parametrize("results", [2, 3])
+def test_fetched_results_that_are_none_count_as_held_once_there_are_three(
+    place: Place, simulator: DataForSeo, results: int
 ) -> None:
     (task_id,) = ready(simulator, 1)
-    sink = place.new_run().sink
-    sink.put(provider="dataforseo", kind="result", target=PATH + task_id, headers=[], body=b"<a>")
-    sink.close()
-    place.ship()
-    assert "not_json" == place.lines()[task_id]["invalid"]
+    for _ in range(results):
+        sink = place.new_run().sink
+        target = PATH + task_id
+        sink.put(provider="dataforseo", kind="result", target=target, headers=[], body=b"<a>")
+        sink.close()
+        place.ship()
     summary = place.sweep(sweep_of())
-    assert (1, {}) == (summary.held, summary.outcomes)
+    if results < 3:
+        assert (0, {"repaired": 1}, ()) == (summary.held, summary.outcomes, summary.alarms)
+    else:
+        assert (1, {}) == (summary.held, summary.outcomes)
+        assert summary.alarms[0].startswith(f"{task_id} was fetched 3 times and is given up")
 
 
 def test_rows_of_an_unknown_form_are_an_alarm(place: Place, simulator: DataForSeo) -> None:

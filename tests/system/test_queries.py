@@ -113,15 +113,19 @@ def _asking(connection: duckdb.DuckDBPyConnection) -> Run:
 
 
 def newest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The model: the last line of each provider's key."""
+    """The model: the last line of each provider's key, a valid one if there is any."""
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     keyless = []
-    for line in sorted(lines, key=lambda line: (line["received_at"], line["delivery_id"])):
+    for line in sorted(lines, key=_rank):
         if line["key"] is None:
             keyless.append(line)
         else:
             latest[line["provider"], line["key"]] = line
     return [*latest.values(), *keyless]
+
+
+def _rank(line: dict[str, Any]) -> tuple[bool, str, str]:
+    return line["invalid"] is None, line["received_at"], line["delivery_id"]
 
 
 def by_day(lines: list[dict[str, Any]]) -> Counter[tuple[str, ...]]:

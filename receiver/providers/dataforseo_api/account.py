@@ -5,9 +5,10 @@ from typing import Any
 
 from receiver.providers.conversation import Call, Conversation
 from receiver.providers.dataforseo_api.answer import read_rows
+from receiver.providers.lenient_rows import Rows
 
 
-def status() -> Conversation[list[Mapping[str, Any]]]:
+def status() -> Conversation[Rows]:
     """Return the state of each API and endpoint (docs.dataforseo.com/v3/appendix/status)."""
     return read_rows((yield Call(path="/v3/appendix/status", family="status")))
 

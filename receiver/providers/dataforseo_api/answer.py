@@ -4,14 +4,15 @@ Raises `ProviderError` for a reply that is not such an envelope, or whose code i
 """
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from receiver.errors import ProviderError
+from receiver.providers import lenient_rows
 from receiver.providers.conversation import Reply
+from receiver.providers.fields import read_fields
+from receiver.providers.lenient_rows import Rows
 
 _TIME = "%Y-%m-%d %H:%M:%S +00:00"
 # A key, not text inside a string: there its quotes would be escaped.
@@ -62,24 +63,47 @@ def read_answer(reply: Reply) -> ApiAnswer:
     return answer
 
 
-def read_rows(reply: Reply) -> list[Mapping[str, Any]]:
+def read_rows(reply: Reply) -> Rows:
     """Return the rows of all tasks' results that are objects."""
-    return [row for row in read_results(reply) if isinstance(row, dict)]
+    rows = read_results(reply)
+    return Rows((row for row in rows if isinstance(row, dict)), rows.odd)
 
 
-def read_results(reply: Reply) -> list[Any]:
-    """Return the rows of all tasks' results, whatever they are; a null result has none."""
-    rows: list[Any] = []
-    for task in read_answer(reply).tasks or ():
+def read_results(reply: Reply) -> Rows:
+    """Return the rows of all tasks' results, whatever they are; a null result has none.
+
+    Where a strict parser refuses the reply, its rows are read one by one.
+    """
+    try:
+        answer = _ANSWER.decode(reply.content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _rows_one_by_one(reply)
+    if not is_success(answer.status_code):
+        raise _refusal(answer)
+    rows = Rows()
+    for task in answer.tasks or ():
         if task.status_code is not None and not is_success(task.status_code):
             raise _refusal(task)
         try:
             result = msgspec.json.decode(task.result)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-            raise ProviderError("the API answered a result that is not JSON") from exc
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return _rows_one_by_one(reply)
         if not isinstance(result, list | None):
             raise ProviderError("the API answered a result of an unknown shape")
         rows.extend(result or ())
+    return rows
+
+
+def _rows_one_by_one(reply: Reply) -> Rows:
+    code, of_tasks = read_codes(reply)
+    rows = None if code is None else lenient_rows.read_rows(reply.content, "result")
+    if rows is None or code is None:
+        raise ProviderError(
+            f"the API answered HTTP {reply.status} with something that is not its JSON envelope"
+        )
+    for answered in (code, *of_tasks):
+        if answered is not None and not is_success(answered):
+            raise ProviderError(f"the API answered {answered}")
     return rows
 
 
@@ -88,10 +112,7 @@ def read_codes(reply: Reply) -> tuple[int | None, list[int | None]]:
 
     The reply need not be whole.  Without an envelope, there are no codes.
     """
-    try:
-        codes = _CODES.decode(before_result(reply.content))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, []
+    codes, _ = read_fields(before_result(reply.content), _CODES)
     return codes.status_code, [task.status_code for task in codes.tasks or ()]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, Conversation
 from receiver.providers.dataforseo_api.answer import read_results, read_rows, text_or_none
+from receiver.providers.lenient_rows import Rows
 
 # The APIs that list finished tasks, `/v3/{api}/…/tasks_ready`.
 APIS = (
@@ -47,15 +48,20 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyList:
-    """A list of finished tasks; ``unreadable`` holds the tags of rows of an unknown form."""
+    """A list of finished tasks.
+
+    ``unreadable`` holds the tags of rows of an unknown form, ``odd`` what rows that are not even
+    JSON say of themselves.
+    """
 
     tasks: Sequence[Ready]
     unreadable: Sequence[str | None]
+    odd: Sequence[Mapping[str, str]] = ()
 
     @property
     def is_full(self) -> bool:
         """Whether there may be more tasks than it shows."""
-        return len(self.tasks) + len(self.unreadable) >= _LIST_MAX
+        return len(self.tasks) + len(self.unreadable) + len(self.odd) >= _LIST_MAX
 
 
 def tasks_ready(family: str) -> Conversation[ReadyList]:
@@ -66,18 +72,17 @@ def tasks_ready(family: str) -> Conversation[ReadyList]:
     reply = yield Call(path=f"/v3/{family}/tasks_ready", family="tasks_ready")
     tasks: list[Ready] = []
     unreadable: list[str | None] = []
-    for row in read_results(reply):
+    rows = read_results(reply)
+    for row in rows:
         task = _ready(row, family) if isinstance(row, dict) else None
         if task is not None:
             tasks.append(task)
         else:
             unreadable.append(text_or_none(row.get("tag")) if isinstance(row, dict) else None)
-    return ReadyList(tasks=tasks, unreadable=unreadable)
+    return ReadyList(tasks=tasks, unreadable=unreadable, odd=tuple(rows.odd))
 
 
-def errors(
-    api: str, function: str, *, since: str, until: str
-) -> Conversation[list[Mapping[str, Any]]]:
+def errors(api: str, function: str, *, since: str, until: str) -> Conversation[Rows]:
     """List an API's failed calls of one function, all pages.
 
     They are kept for seven days, according to older pages for one
@@ -87,7 +92,7 @@ def errors(
     return (yield from _pages(f"/v3/{api}/errors", query))
 
 
-def id_list(api: str, *, since: str, until: str) -> Conversation[list[Mapping[str, Any]]]:
+def id_list(api: str, *, since: str, until: str) -> Conversation[Rows]:
     """List an API's tasks of at most a month with the parameters they were posted with, all pages.
 
     It includes unfinished, failed and live tasks (docs.dataforseo.com/v3/serp/id_list).
@@ -101,24 +106,23 @@ def id_list(api: str, *, since: str, until: str) -> Conversation[list[Mapping[st
     return (yield from _pages(f"/v3/{api}/id_list", query, family="id_list"))
 
 
-def _pages(
-    path: str, query: Mapping[str, Any], *, family: str = "general"
-) -> Conversation[list[Mapping[str, Any]]]:
+def _pages(path: str, query: Mapping[str, Any], *, family: str = "general") -> Conversation[Rows]:
     """List the rows of all pages.
 
     A page without a new row is the last one, too: `offset` may have been ignored.
     """
-    found: list[Mapping[str, Any]] = []
+    found = Rows()
     seen: set[int] = set()
     for _ in range(_PAGES_MAX):
-        page = {"limit": _LIST_MAX, "offset": len(found), **query}
+        page = {"limit": _LIST_MAX, "offset": len(found) + len(found.odd), **query}
         rows = read_rows((yield Call(path=path, method="POST", json=[page], family=family)))
         known = len(seen)
-        seen.update(hash(repr(row)) for row in rows)
+        seen.update(hash(repr(row)) for row in (*rows, *rows.odd))
         if len(seen) == known:
             return found
         found.extend(rows)
-        if len(rows) < _LIST_MAX:
+        found.odd.extend(rows.odd)
+        if len(rows) + len(rows.odd) < _LIST_MAX:
             return found
     raise ProviderError(f"{path} has more than {_PAGES_MAX} pages; ask for a shorter period")
 

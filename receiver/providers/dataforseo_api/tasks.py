@@ -10,18 +10,37 @@ import msgspec
 from receiver.errors import ProviderError
 from receiver.providers.conversation import Call, Conversation, Reply
 from receiver.providers.dataforseo_api.answer import (
-    ApiTask,
     code_and_message,
     is_success,
     read_answer,
-    read_codes,
 )
+from receiver.providers.fields import ODD_TEXT, read_fields, text_of
 
 # Tasks that one call takes.
 RESEND_MAX = 100
 FORCE_STOP_MAX = 1000
 
 State = Literal["done", "pending", "lost", "gone", "failed"]
+
+
+class _CollectedData(msgspec.Struct):
+    postback_data: str | None = None
+
+
+class _CollectedTask(msgspec.Struct):
+    id: str | int | float | None = None
+    status_code: int | float | None = None
+    status_message: str | None = None
+    data: _CollectedData | None = None
+
+
+class _Collected(msgspec.Struct):
+    status_code: int | float | None = None
+    status_message: str | None = None
+    tasks: list[_CollectedTask] | None = None
+
+
+_COLLECTED = msgspec.json.Decoder(_Collected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +52,25 @@ class Collected:
     reply: Reply
     # The datatype of the postback that the task was posted with.
     postback_data: str | None
+    # Why the reply is not the task's result, though its code says so; it is kept all the same.
+    problem: str | None = None
 
 
 def task_get(path: str) -> Conversation[Collected]:
     """Collect one task.  The first collection takes it off its list; later ones cost nothing."""
     reply = yield Call(path=path)
-    task = _first_task(reply)
-    code = task.status_code or 0
+    code, task, invalid = _read_collected(reply)
+    problem = None
+    if invalid not in (None, ODD_TEXT):
+        problem = f"what came is not the API's envelope to its end ({invalid})"
+    elif (found := text_of(task.id)) is not None and found != path.rpartition("/")[2]:
+        problem = f"what came is of another task, {found}"
     return Collected(
         state=_state(code),
         detail=code_and_message(code, task.status_message),
         reply=reply,
-        postback_data=_postback_data(task),
+        postback_data=task.data.postback_data if task.data else None,
+        problem=problem,
     )
 
 
@@ -80,15 +106,25 @@ def _each(path: str, ids: Sequence[str], *, most: int) -> Conversation[dict[str,
     return answers
 
 
-def _first_task(reply: Reply) -> ApiTask:
-    if not reply.whole:
-        # The result is too large to be read whole; the codes stand before it.
-        code, of_tasks = read_codes(reply)
-        return ApiTask(status_code=of_tasks[0] if of_tasks else code)
-    tasks = read_answer(reply).tasks
-    if not tasks:
+def _read_collected(reply: Reply) -> tuple[int, _CollectedTask, str | None]:
+    """Return the code of a reply's task, the task, and why the reply is not as it should be.
+
+    It is read as leniently as its bytes allow, because what was collected may not come again.
+    """
+    answer, invalid = read_fields(reply.content, _COLLECTED, whole=reply.whole)
+    if answer.status_code is None:
+        raise ProviderError(
+            f"the API answered HTTP {reply.status} with something that is not its JSON envelope"
+        )
+    if not is_success(int(answer.status_code)):
+        code = code_and_message(int(answer.status_code), answer.status_message)
+        raise ProviderError(f"the API answered {code}")
+    if not answer.tasks:
         raise ProviderError("the API answered without a task")
-    return tasks[0]
+    task = answer.tasks[0]
+    if task.status_code is None:
+        raise ProviderError("the API answered with a task without a code")
+    return int(task.status_code), task, invalid
 
 
 def _state(code: int) -> State:
@@ -100,12 +136,3 @@ def _state(code: int) -> State:
     if code == 40403:
         return "lost"
     return "gone" if code in (40401, 40400) else "failed"
-
-
-def _postback_data(task: ApiTask) -> str | None:
-    try:
-        data = msgspec.json.decode(task.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    datatype = data.get("postback_data") if isinstance(data, dict) else None
-    return datatype if isinstance(datatype, str) else None

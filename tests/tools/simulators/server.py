@@ -44,6 +44,8 @@ class Simulator(ABC):
         # Real seconds that every answer takes.  Above zero, calls that are made at the same time
         # are also open at the same time, however fast the simulator is.
         self.latency_seconds = 0.0
+        # Alters the body of the answer to a path, such as to text that no serialiser writes.
+        self.forge_body: Callable[[str, bytes], bytes] | None = None
         self._host = host
         self._port = port
         # Bound and never listening: it keeps the port ours while the server does not listen.
@@ -217,6 +219,13 @@ class Simulator(ABC):
             self.ledger.answered(Call(at, family, request.method, request.path, status, code))
         return response
 
+    async def _answer(self, request: web.Request, family: str, open_calls: int) -> web.Response:
+        """Return the answer, as `forge_body` alters it."""
+        response = await self.answer(request, family, open_calls)
+        if self.forge_body is not None and isinstance(response.body, bytes):
+            response.body = self.forge_body(request.path, response.body)
+        return response
+
     async def _take_counted(
         self, request: web.Request, family: str, open_calls: int
     ) -> web.StreamResponse:
@@ -228,11 +237,11 @@ class Simulator(ABC):
             await asyncio.sleep(self.latency_seconds)
         active = self._faults.take(family)
         if active is None:
-            return _compressed(request, await self.answer(request, family, open_calls))
+            return _compressed(request, await self._answer(request, family, open_calls))
         match active.fault:
             case Fault.SLOW:
                 await asyncio.sleep(active.seconds)
-                return _compressed(request, await self.answer(request, family, open_calls))
+                return _compressed(request, await self._answer(request, family, open_calls))
             case Fault.HALF_JSON:
                 return faults.half(await self.answer(request, family, open_calls))
             case Fault.CUT:
