@@ -4,9 +4,10 @@ Connections are reused, and their number is bounded.  Redirects are not followed
 signature, or a token in the URL, elsewhere.  For the same reason no error message contains the URL.
 """
 
+import asyncio
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -16,7 +17,9 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
+from receiver.errors import StoreError
 from receiver.outbound import Proxies, why
+from receiver.replay.long_body import LongBody
 from receiver.replay.status_line import StatusConnector
 
 # Bytes read of an answer; the connection of a longer one is closed.
@@ -92,19 +95,21 @@ class Target:
         await self._session.close()
 
     async def send(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | LongBody
     ) -> Answer:
         """Send one request and return the answer, whatever its status.  Raises `NoAnswer`.
 
         An answer whose status line is valid is one, even if the rest of it is not valid HTTP.
+        Raises `StoreError` if a long body cannot be read.
         """
         where = URL(url, encoded=True)
+        sent = _Body(body)
         try:
             async with self._session.request(
                 method,
                 where,
-                headers=headers,
-                data=io.BytesIO(body) if len(body) > _WHOLE_BYTES else body or None,
+                headers={**headers, **sent.headers},
+                data=sent.data,
                 allow_redirects=False,
                 proxy=self._proxies.of(where),
             ) as answer:
@@ -123,6 +128,8 @@ class Target:
             good = 200 <= exc.status < 300
             return Answer(exc.status, "" if good else "the answer is not valid HTTP", None)
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            if sent.failure is not None:
+                raise sent.failure from None
             raise NoAnswer(why(exc), reached=not isinstance(exc, _UNREACHABLE)) from None
 
     def _detail(self, answer: aiohttp.ClientResponse, content: bytes) -> str:
@@ -135,6 +142,28 @@ class Target:
             detail = content.decode("utf-8", "replace")
         # Masked before it is cut: half a secret would not be recognized.
         return self._hide(detail)[:_DETAIL_CHARACTERS]
+
+
+class _Body:
+    """A body as aiohttp takes it; ``failure`` is why a long one could not be read to its end."""
+
+    def __init__(self, body: bytes | LongBody) -> None:
+        self.failure: StoreError | None = None
+        self.headers: dict[str, str] = {}
+        self.data: io.BytesIO | bytes | AsyncIterator[bytes] | None
+        if isinstance(body, LongBody):
+            self.headers["Content-Length"] = str(body.size)
+            self.data = self._steps(body.steps())
+        else:
+            self.data = io.BytesIO(body) if len(body) > _WHOLE_BYTES else body or None
+
+    async def _steps(self, steps: Iterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            while (step := await asyncio.to_thread(next, steps, None)) is not None:
+                yield step
+        except StoreError as exc:
+            self.failure = exc
+            raise
 
 
 def _without_secrets(location: str) -> str:
