@@ -71,7 +71,7 @@ def pieces(store: Store, entries: Iterable[Entry], *, lost: Lost) -> Iterator[by
     Entries of one object that follow each other share requests.  ``lost`` is called for each
     line that the archive no longer holds; nothing of it is yielded.
     """
-    for long, group in itertools.groupby(entries, key=_is_long):
+    for long, group in itertools.groupby(entries, key=is_long):
         if long:
             for entry in group:
                 yield from _long(store, entry, lost)
@@ -80,7 +80,8 @@ def pieces(store: Store, entries: Iterable[Entry], *, lost: Lost) -> Iterator[by
                 yield from _short(store, span, lost)
 
 
-def _is_long(entry: Entry) -> bool:
+def is_long(entry: Entry) -> bool:
+    """Return whether an entry's line is to be read in steps."""
     return entry.line_bytes > long_lines.LONG_BYTES
 
 

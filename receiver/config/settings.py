@@ -167,6 +167,9 @@ class Settings(BaseSettings):
     replay_secret: SecretStr | None = Field(
         None, description="`whsec_…` secret that signs replays and forwards (Standard Webhooks)"
     )
+    sent_bytes_max: Bytes = Field(
+        ByteSize(256 << 20), description="largest body replayed or forwarded, decoded"
+    )
     target_timeout_seconds: SecondsAboveZero = Field(
         30.0, description="time limit for the response to a replayed or forwarded callback"
     )

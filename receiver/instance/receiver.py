@@ -263,7 +263,8 @@ class Receiver:
         from receiver.replay import Form
 
         self.masker.add(url_secrets(url))
-        return Form(url, gzip=gzip, marked=marked)
+        limit = int(self.settings.sent_bytes_max)
+        return Form(url, gzip=gzip, marked=marked, sent_bytes_max=limit)
 
     def target(self, *, connections: int) -> "Target":
         """Return the target that requests are sent to."""

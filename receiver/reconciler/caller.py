@@ -23,6 +23,7 @@ from yarl import URL
 from receiver import clock
 from receiver.archive.body import decode
 from receiver.errors import ProviderError, ProviderRefused, ResultTooLarge
+from receiver.outbound import Proxies, why
 from receiver.providers.conversation import Call, CallPolicy, Conversation, Reply, Verdict
 from receiver.reconciler.call_url import url_of
 
@@ -34,7 +35,12 @@ _RETRY_SECONDS_MAX = 30.0
 _WINDOW_SECONDS = 62.0
 _BUSY_SECONDS_MAX = 900.0
 # The call was never sent, so making it again does nothing twice.
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_UNSENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
 _NOT_REPEATED = "it may have been carried out, so it is not repeated"
 
 
@@ -136,6 +142,7 @@ class Caller:
         self._slots = asyncio.Semaphore(policy.simultaneous)
 
     async def __aenter__(self) -> Self:
+        self._proxies = Proxies()
         self._session = aiohttp.ClientSession(
             headers={"Accept-Encoding": "gzip", "User-Agent": "receiver", **self._headers},
             # Bodies are kept as they came and inflated in bounded steps.
@@ -194,7 +201,7 @@ class Caller:
                     await self._pace.wait(call.family)
                     reply = await self._make(call, url)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-                name = type(exc.__cause__ or exc).__name__
+                name = why(exc)
                 unsent = isinstance(exc, _UNSENT)
                 if call.once and not unsent:
                     raise self._error(call, f"got no reply ({name}); {_NOT_REPEATED}") from None
@@ -255,6 +262,7 @@ class Caller:
             data=body,
             headers=headers,
             allow_redirects=False,
+            proxy=self._proxies.of(url),
         ) as answer:
             yield answer
 

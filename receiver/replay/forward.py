@@ -151,7 +151,7 @@ class Forwarder:
             waiting = deque(await asyncio.to_thread(backlog.new_keys, late=late))
             while waiting:
                 found = backlog.begin(await asyncio.to_thread(read_indexes, self._store, waiting))
-                requests = read(self._store, found.__iter__, self._form.request)
+                requests = read(self._store, found.__iter__, self._form)
                 async with aclosing(requests):
                     async for item in requests:
                         yield item

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 
-from receiver.archive.reading import span_lines, spans
+from receiver.archive.reading import is_long, span_lines, spans
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, NotFound
-from receiver.replay.request import Request
+from receiver.replay.request import Form, Request
 from receiver.replay.url_template import NotSendable
 from receiver.store import Store
 
@@ -34,7 +34,7 @@ Item = Request | UnreadableEntry
 async def read(
     store: Store,
     entries: Callable[[], Iterable[Entry]],
-    make: Callable[[Entry, bytes], Request],
+    form: Form,
 ) -> AsyncGenerator[Item]:
     """Yield the requests of entries, in their order.
 
@@ -46,7 +46,7 @@ async def read(
         ThreadPoolExecutor(1, thread_name_prefix="replay") as one,
         ThreadPoolExecutor(_READS_AT_ONCE, thread_name_prefix="replay-read") as several,
     ):
-        windows = (_window(several, store, window, make) for window in _windows(entries))
+        windows = (_window(several, store, window, form) for window in _windows(entries))
         coming = loop.run_in_executor(one, next, windows, None)
         try:
             while (window := await coming) is not None:
@@ -82,13 +82,16 @@ def _window(
     pool: ThreadPoolExecutor,
     store: Store,
     window: list[Entry],
-    make: Callable[[Entry, bytes], Request],
+    form: Form,
 ) -> list[Item]:
     """Read a window in the order of the archive's objects, and return it in its own order."""
     stored = sorted(window, key=attrgetter("object", "member_offset", "line_offset"))
-    read = pool.map(lambda span: _span(store, span, make), spans(stored))
+    short = [entry for entry in stored if not is_long(entry)]
+    read = pool.map(lambda span: _span(store, span, form), spans(short))
     # Only within a segment are delivery ids certain to differ.
     items = {_name(item.entry): item for item in itertools.chain.from_iterable(read)}
+    for entry in filter(is_long, stored):
+        items[_name(entry)] = _long(store, entry, form)
     return [items[_name(entry)] for entry in window]
 
 
@@ -96,19 +99,26 @@ def _name(entry: Entry) -> tuple[str, str]:
     return entry.segment, entry.delivery_id
 
 
-def _span(store: Store, span: list[Entry], make: Callable[[Entry, bytes], Request]) -> list[Item]:
+def _long(store: Store, entry: Entry, form: Form) -> Item:
+    try:
+        return form.long_request(entry, store)
+    except (NotFound, Damaged, NotSendable) as exc:
+        return UnreadableEntry(entry, str(exc))
+
+
+def _span(store: Store, span: list[Entry], form: Form) -> list[Item]:
     try:
         lines = list(span_lines(store, span))
-        return [_made(entry, line, make) for entry, line in zip(span, lines, strict=True)]
+        return [_made(entry, line, form) for entry, line in zip(span, lines, strict=True)]
     except (NotFound, Damaged) as exc:
         if len(span) == 1:
             return [UnreadableEntry(span[0], str(exc))]
         # The callbacks beside the damage may still be readable.
-        return [item for entry in span for item in _span(store, [entry], make)]
+        return [item for entry in span for item in _span(store, [entry], form)]
 
 
-def _made(entry: Entry, line: bytes, make: Callable[[Entry, bytes], Request]) -> Item:
+def _made(entry: Entry, line: bytes, form: Form) -> Item:
     try:
-        return make(entry, line)
+        return form.request(entry, line)
     except (Damaged, NotSendable) as exc:
         return UnreadableEntry(entry, str(exc))

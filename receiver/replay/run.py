@@ -66,4 +66,4 @@ async def replay(
     def remaining() -> Iterable[Entry]:
         return entries() if job is None else job.unconfirmed(entries())
 
-    await sender.run(read(store, remaining, form.request), done)
+    await sender.run(read(store, remaining, form), done)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from receiver import clock
-from receiver.errors import TargetError
+from receiver.errors import Damaged, NotFound, TargetError
 from receiver.replay.lanes import InOrder, Slot
+from receiver.replay.long_body import HELD_BYTES
 from receiver.replay.reading import Item, UnreadableEntry
 from receiver.replay.request import Request
 from receiver.replay.signature import Signer
@@ -123,7 +124,11 @@ class Sender:
             if not self._patient or self._confirmed > confirmed_before:
                 attempts += 1
             confirmed_before = self._confirmed
-            why, final, reached = await self._attempt(request)
+            try:
+                why, final, reached = await self._attempt(request)
+            except (Damaged, NotFound) as exc:
+                # A long body that was readable before.
+                return self._give_up(str(exc), sent, reached=True)
             if not why:
                 self._confirmed += 1
                 self._failures = self._refusals = 0
@@ -166,13 +171,19 @@ class Sender:
         if self._stopping.is_set():
             raise _Abandoned
 
+    async def _signature(self, signer: Signer, request: Request, timestamp: int) -> str:
+        identifier, body = request.headers["webhook-id"], request.body
+        if isinstance(body, bytes):
+            return signer.sign(identifier, timestamp, body)
+        # Read once for this and once more to be sent, because the signature is a header.
+        return await asyncio.to_thread(signer.sign_steps, identifier, timestamp, body.steps())
+
     async def _attempt(self, request: Request) -> tuple[str, bool, bool]:
         """Return why it is not confirmed, whether that is final, whether the target was reached."""
         timestamp = int(time.time())
         headers = {**request.headers, "webhook-timestamp": str(timestamp)}
         if self._signer is not None:
-            identifier = request.headers["webhook-id"]
-            headers["webhook-signature"] = self._signer.sign(identifier, timestamp, request.body)
+            headers["webhook-signature"] = await self._signature(self._signer, request, timestamp)
         try:
             answer = await self._target.send(
                 request.method, request.url, headers=headers, body=request.body
@@ -228,7 +239,9 @@ def _task_of(item: Item) -> str:
 
 
 def _size_of(item: Item) -> int:
-    return len(item.body) if isinstance(item, Request) else 0
+    if not isinstance(item, Request):
+        return 0
+    return len(item.body) if isinstance(item.body, bytes) else HELD_BYTES
 
 
 def _named(request: Request) -> dict[str, str]:

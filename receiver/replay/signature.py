@@ -8,6 +8,7 @@ is ``id.timestamp.body``, the signature ``v1,`` and the base64 of its HMAC-SHA25
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterable
 
 _PREFIX = "whsec_"
 
@@ -28,6 +29,11 @@ class Signer:
 
     def sign(self, identifier: str, timestamp: int, body: bytes) -> str:
         """Return the value of `webhook-signature`; ``timestamp`` is seconds since 1970."""
+        return self.sign_steps(identifier, timestamp, (body,))
+
+    def sign_steps(self, identifier: str, timestamp: int, steps: Iterable[bytes]) -> str:
+        """Return the value of `webhook-signature` for a body that is given in steps."""
         mac = hmac.new(self._key, f"{identifier}.{timestamp}.".encode(), hashlib.sha256)
-        mac.update(body)
+        for step in steps:
+            mac.update(step)
         return "v1," + base64.b64encode(mac.digest()).decode()

@@ -7,6 +7,7 @@ from typing import Any
 
 from receiver import clock
 from receiver.archive import COMPRESSIONS, members
+from receiver.archive.reading import is_long
 from receiver.archive.schema import Entry
 from receiver.catalog import Catalog
 from receiver.catalog.filters import Filters
@@ -93,4 +94,15 @@ class Place:
 
     def requests(self, form: Form) -> list[Request]:
         """Return all that is archived as requests, by arrival."""
-        return [form.request(entry, self.line(entry)) for entry in self.entries()]
+        return [
+            form.long_request(entry, self.store)
+            if is_long(entry)
+            else form.request(entry, self.line(entry))
+            for entry in self.entries()
+        ]
+
+
+def content_of(request: Request) -> bytes:
+    """Return a request's body as it is sent."""
+    body = request.body
+    return body if isinstance(body, bytes) else b"".join(body.steps())

@@ -16,10 +16,11 @@ from receiver import clock
 from receiver.archive.schema import Entry
 from receiver.errors import StoreError
 from receiver.replay import reading
+from receiver.replay.long_body import LongBody
 from receiver.replay.reading import Item, UnreadableEntry, read
 from receiver.replay.request import Form, Request
 from receiver.store import DirectoryStore
-from tests.replay.place import MINUTE_US, Delivery, Place
+from tests.replay.place import MINUTE_US, Delivery, Place, content_of
 
 FORM = Form("http://h")
 
@@ -78,7 +79,7 @@ def fill(place: Place, *, segments: int = 4, each: int = 40, body_bytes: int = 2
 
 def read_all(store: DirectoryStore, entries: Iterable[Entry]) -> list[Item]:
     async def whole() -> list[Item]:
-        return [item async for item in read(store, lambda: entries, FORM.request)]
+        return [item async for item in read(store, lambda: entries, FORM)]
 
     return asyncio.run(whole())
 
@@ -96,7 +97,7 @@ def test_callbacks_are_read_in_the_given_order(place: Place, store: Watched, ord
     assert [entry.delivery_id for entry in entries] == ids(items)
     for entry, item in zip(entries, items, strict=True):
         assert isinstance(item, Request)
-        assert orjson.loads(place.line(entry))["body"].encode() == item.body
+        assert orjson.loads(place.line(entry))["body"].encode() == content_of(item)
 
 
 def test_each_object_is_read_once_for_a_window(place: Place, store: Watched) -> None:
@@ -142,7 +143,7 @@ def test_only_the_next_window_is_read_ahead(
             yield entry
 
     async def whole() -> None:
-        items = read(store, counted, FORM.request)
+        items = read(store, counted, FORM)
         for number in range(1, 21):
             await anext(items)
             assert taken <= (number + 4) // 5 * 5 + 5 + 1
@@ -165,7 +166,7 @@ def test_entries_are_iterated_and_dropped_in_one_thread(place: Place, store: Wat
             threads.add(threading.get_ident())
 
     async def partly() -> None:
-        items = read(store, watched, FORM.request)
+        items = read(store, watched, FORM)
         await anext(items)
         await items.aclose()
 
@@ -301,7 +302,7 @@ def test_stopping_early_waits_only_for_the_read_under_way(
     entries, held = place.entries(order="object"), Held(store, 2)
 
     async def whole() -> None:
-        items = read(store, lambda: entries, FORM.request)
+        items = read(store, lambda: entries, FORM)
         await anext(items)
         await until(held.reached)
         closing = asyncio.create_task(items.aclose())
@@ -328,7 +329,7 @@ def test_cancelling_waits_only_for_the_read_under_way(place: Place, store: Watch
             closed.set()
 
     async def whole() -> None:
-        items = read(store, watched, FORM.request)
+        items = read(store, watched, FORM)
         waiting = asyncio.ensure_future(anext(items))
         await until(held.reached)
         waiting.cancel()
@@ -372,7 +373,7 @@ def test_a_failed_read_does_not_block_the_event_loop_while_another_is_slow(
 
 
 async def _read_to_the_end(store: Watched, entries: list[Entry]) -> None:
-    async for _ in read(store, lambda: entries, FORM.request):
+    async for _ in read(store, lambda: entries, FORM):
         pass
 
 
@@ -382,10 +383,34 @@ def test_what_cannot_be_sent_says_so_and_the_rest_is_sent(place: Place, store: W
     form = Form("http://h/hooks{path}")
 
     async def whole() -> list[Item]:
-        return [item async for item in read(store, place.entries, form.request)]
+        return [item async for item in read(store, place.entries, form)]
 
     first, odd, last = asyncio.run(whole())
     assert isinstance(odd, UnreadableEntry)
     assert "its path has a dot segment" in odd.why
     urls = [item.url for item in (first, last) if isinstance(item, Request)]
     assert ["http://h/hooks/serp?id=1", "http://h/hooks/on_page?id=3"] == urls
+
+
+def test_long_lines_are_read_among_the_others_and_in_order(place: Place, store: Watched) -> None:
+    bodies = [b"{}", b"\x01" * (2 << 20), b"[]", noise(9, 40 << 20), b"0"]
+    ids = place.take(*(Delivery(body=body) for body in bodies))
+    items = read_all(store, place.entries())
+    assert ids == [item.entry.delivery_id for item in items]
+    requests = [item for item in items if isinstance(item, Request)]
+    assert bodies == [content_of(request) for request in requests]
+    long = [isinstance(request.body, LongBody) for request in requests]
+    assert [False, True, False, True, False] == long
+
+
+def test_a_long_line_that_is_damaged_holds_nothing_up(place: Place, store: Watched) -> None:
+    place.take(*(Delivery(body=body) for body in (b"{}", noise(9, 40 << 20), b"[]")))
+    entries = place.entries()
+    (key,) = {entry.object for entry in entries}
+    content = bytearray(store.get(key))
+    content[entries[1].member_offset + entries[1].member_bytes // 2] ^= 0xFF
+    store.put(key, bytes(content))
+    first, damaged, last = read_all(store, entries)
+    assert (True, True) == (isinstance(first, Request), isinstance(last, Request))
+    assert isinstance(damaged, UnreadableEntry)
+    assert "damaged" in damaged.why

@@ -14,14 +14,17 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from receiver import clock
+from receiver.archive import members
 from receiver.archive.schema import Entry
 from receiver.errors import Damaged, SettingsError
+from receiver.replay.long_body import LongBody
 from receiver.replay.request import Form, Request
 from receiver.replay.url_template import NotSendable
 from tests.door.place import KEY, TOKEN, opened
-from tests.replay.place import Delivery, Place
+from tests.replay.place import Delivery, Place, content_of
 
 URL = "https://hooks.example.net:8443/take"
 POSTBACK = b'{"status_code":20000,"tasks":[{"id":"t","status_code":20000}]}'
@@ -68,7 +71,7 @@ def one(place: Place, delivery: Delivery, form: Form | None = None) -> Request:
 )
 def test_a_body_is_sent_as_it_came(place: Place, body: bytes) -> None:
     request = one(place, Delivery(body=body))
-    assert ("POST", body) == (request.method, request.body)
+    assert ("POST", body) == (request.method, content_of(request))
     assert OURS == request.headers.keys()
 
 
@@ -77,27 +80,77 @@ def test_a_body_of_forty_megabytes_is_sent_as_it_came(place: Place, text: bool) 
     noise = random.Random(4).randbytes(4 << 20)
     body = base64.b64encode(noise) * 7 if text else noise * 10
     assert len(body) > 37 << 20
-    assert body == one(place, Delivery(body=body)).body
+    request = one(place, Delivery(body=body))
+    assert isinstance(request.body, LongBody)
+    assert (len(body), body) == (request.body.size, content_of(request))
+
+
+@pytest.mark.parametrize("gzip_wanted", [False, True])
+def test_a_long_body_is_read_in_steps_however_it_is_sent(place: Place, gzip_wanted: bool) -> None:
+    body = b"\x01" * (3 << 20)
+    headers = [("content-encoding", "gzip"), ("content-type", "text/plain")]
+    delivery = Delivery(body=gzip.compress(body, mtime=0), headers=headers)
+    request = one(place, delivery, Form(URL, gzip=gzip_wanted))
+    assert isinstance(request.body, LongBody)
+    assert max(map(len, request.body.steps())) <= 1 << 20
+    sent = content_of(request)
+    assert len(sent) == request.body.size
+    assert body == (gzip.decompress(sent) if gzip_wanted else sent)
+    assert gzip_wanted == ("content-encoding" in request.headers)
+    # Every attempt reads it again.
+    assert sent == content_of(request)
+
+
+def test_a_long_body_that_came_as_it_is_keeps_its_signature(place: Place) -> None:
+    body = random.Random(5).randbytes(8 << 20)
+    headers = [("x-hub-signature-256", "sha256=00"), ("content-encoding", "gzip")]
+    request = one(place, Delivery(body=body, headers=headers))
+    assert isinstance(request.body, LongBody)
+    assert dict(headers).items() <= request.headers.items()
+    assert body == content_of(request)
+
+
+@pytest.mark.parametrize("size", [1000, 9 << 20])
+def test_a_body_over_the_limit_is_not_sent_and_says_why(place: Place, size: int) -> None:
+    place.take(Delivery(body=b"a" * size))
+    assert [size] == [len(content_of(request)) for request in place.requests(Form(URL))]
+    place.requests(Form(URL, sent_bytes_max=size))
+    with pytest.raises(NotSendable, match=f"{size} bytes.*RECEIVER_SENT_BYTES_MAX"):
+        place.requests(Form(URL, sent_bytes_max=size - 1))
+
+
+@pytest.mark.parametrize("change", [{"body_bytes": 5}, {"method": "PUT"}, {"headers": [["one"]]}])
+def test_a_long_line_that_is_not_as_it_was_written_is_not_sent(
+    place: Place, change: dict[str, object]
+) -> None:
+    place.take(Delivery(body=b"a" * (9 << 20)))
+    (entry,) = place.entries()
+    line = orjson.dumps(orjson.loads(place.line(entry)) | change)
+    member = members.of(entry.object).member(line)
+    place.store.put(entry.object, member)
+    odd = replace(entry, member_offset=0, member_bytes=len(member), line_bytes=len(line))
+    with pytest.raises((Damaged, NotSendable), match=entry.delivery_id):
+        Form(URL).long_request(odd, place.store)
 
 
 def test_gzip_is_sent_as_what_it_holds(place: Place) -> None:
     headers = [("Content-Encoding", "gzip"), ("Content-Type", "application/json")]
     headers = [(name.lower(), value) for name, value in headers]
     request = one(place, Delivery(body=gzip.compress(POSTBACK, mtime=0), headers=headers))
-    assert POSTBACK == request.body
+    assert POSTBACK == content_of(request)
     assert "application/json" == request.headers["content-type"]
     assert "content-encoding" not in request.headers
 
 
 def test_gzip_is_sent_as_gzip_if_it_is_wanted(place: Place) -> None:
     request = one(place, Delivery(body=gzip.compress(POSTBACK, mtime=0)), Form(URL, gzip=True))
-    assert POSTBACK == gzip.decompress(request.body)
+    assert POSTBACK == gzip.decompress(content_of(request))
     assert "gzip" == request.headers["content-encoding"]
 
 
 def test_what_did_not_come_as_gzip_is_not_sent_as_gzip(place: Place) -> None:
     request = one(place, Delivery(body=POSTBACK), Form(URL, gzip=True))
-    assert POSTBACK == request.body
+    assert POSTBACK == content_of(request)
     assert "content-encoding" not in request.headers
 
 
@@ -106,12 +159,12 @@ def test_gzip_that_cannot_be_undone_goes_on_as_it_came(place: Place, gzip_wanted
     broken = gzip.compress(POSTBACK, mtime=0)[:-7]
     delivery = Delivery(body=broken, headers=[("content-encoding", "gzip")])
     request = one(place, delivery, Form(URL, gzip=gzip_wanted))
-    assert (broken, "gzip") == (request.body, request.headers["content-encoding"])
+    assert (broken, "gzip") == (content_of(request), request.headers["content-encoding"])
 
 
 def test_a_body_that_says_gzip_and_is_none_says_so_again(place: Place) -> None:
     request = one(place, Delivery(body=POSTBACK, headers=[("content-encoding", "gzip")]))
-    assert (POSTBACK, "gzip") == (request.body, request.headers["content-encoding"])
+    assert (POSTBACK, "gzip") == (content_of(request), request.headers["content-encoding"])
 
 
 def test_gzip_of_its_own_size_is_not_taken_for_what_it_holds(place: Place) -> None:
@@ -125,7 +178,7 @@ def test_gzip_of_its_own_size_is_not_taken_for_what_it_holds(place: Place) -> No
     )
     headers = [("content-encoding", "gzip"), ("x-hub-signature-256", "sha256=00")]
     request = one(place, Delivery(body=gzip.compress(content, mtime=0), headers=headers))
-    assert content == request.body
+    assert content == content_of(request)
     assert OURS == request.headers.keys()
 
 
@@ -140,7 +193,7 @@ def test_a_signature_goes_with_the_bytes_it_signs(place: Place) -> None:
         headers=[("x-hub-signature-256", signature)],
     )
     request = one(place, delivery)
-    assert (body, signature) == (request.body, request.headers["x-hub-signature-256"])
+    assert (body, signature) == (content_of(request), request.headers["x-hub-signature-256"])
 
 
 def test_a_signature_of_other_bytes_stays_behind(place: Place) -> None:
@@ -220,7 +273,7 @@ def test_a_pingback_is_a_get_again(place: Place) -> None:
         place,
         Delivery(kind="pingback", method="GET", rest="/serp/google?id=1&tag=$tag", body=b""),
     )
-    assert ("GET", b"") == (request.method, request.body)
+    assert ("GET", b"") == (request.method, content_of(request))
     assert URL + "?id=1&tag=$tag" == request.url
 
 
@@ -264,7 +317,7 @@ def test_a_collected_result_becomes_the_postback_that_did_not_come(place: Place)
     assert "POST" == request.method
     query = "id=a%2Fb%20c&tag=100%25%20%24id%26%C3%BC"
     assert f"http://h/dataforseo/postback?own=1&{query}" == request.url
-    assert body == request.body
+    assert body == content_of(request)
     assert ("result", "sweep") == (
         request.headers["webhook-kind"],
         request.headers["webhook-origin"],
@@ -290,7 +343,7 @@ def test_what_a_sweep_found_becomes_a_post(
         provider=provider, kind=kind, method="GET", target="/v3/crawl", origin="sweep", body=body
     )
     request = one(place, delivery, Form("http://h/{provider}/{kind}"))
-    assert ("POST", body) == (request.method, request.body)
+    assert ("POST", body) == (request.method, content_of(request))
     assert f"http://h/{provider}/{becomes}" == request.url
 
 
@@ -544,7 +597,9 @@ def test_what_came_to_the_door_goes_to_the_target(
             assert request.headers.keys() <= OURS | OF_THE_CALLBACK
             squeezed = gzip_wanted and wire != content
             assert ("gzip" if squeezed else None) == request.headers.get("content-encoding")
-            assert content == (gzip.decompress(request.body) if squeezed else request.body)
+            assert content == (
+                gzip.decompress(content_of(request)) if squeezed else content_of(request)
+            )
         assert {} == requests
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import gzip
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,12 +20,14 @@ from receiver import clock
 from receiver.archive.schema import Entry
 from receiver.errors import TargetError
 from receiver.replay import sending
+from receiver.replay.long_body import LongBody
 from receiver.replay.reading import Item, UnreadableEntry
-from receiver.replay.request import Request
+from receiver.replay.request import Form, Request
 from receiver.replay.sending import FAILURES_MAX, Sender, SendOutcome
 from receiver.replay.signature import Signer
 from receiver.replay.target import Answer, Target
 from tests.replay.clock import Clock, Hurried
+from tests.replay.place import Delivery, Place
 from tests.tools.support.target import OK, Reply, TargetServer
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -188,6 +193,53 @@ def test_the_pauses_between_attempts_grow_to_a_minute(server: TargetServer) -> N
     for attempt, slept in enumerate(hurried.slept, 1):
         longest = min(60.0, 0.5 * 2**attempt)
         assert longest / 2 <= slept <= longest
+
+
+def long_request(tmp_path: Path, url: str, body: bytes, *, gzip_wanted: bool = False) -> Request:
+    """Return the request of a body that is read out of an archive in steps."""
+    place = Place(tmp_path)
+    headers = [("content-encoding", "gzip")]
+    place.take(Delivery(body=gzip.compress(body, mtime=0), headers=headers))
+    (request,) = place.requests(Form(f"{url}/hook", gzip=gzip_wanted))
+    assert isinstance(request.body, LongBody)
+    return request
+
+
+@pytest.mark.parametrize("gzip_wanted", [False, True])
+def test_a_long_body_is_sent_and_signed_in_steps_at_every_attempt(
+    server: TargetServer, tmp_path: Path, gzip_wanted: bool
+) -> None:
+    body = b"\x01\xc3\xbc" * (2 << 20)
+    item = long_request(tmp_path, server.url, body, gzip_wanted=gzip_wanted)
+    server.plan(item.entry.delivery_id, Reply(status=500), Reply(what="cut"))
+    (outcome,) = send([item], signer=Signer(SECRET), timeout_seconds=60.0).outcomes.values()
+    assert SendOutcome(confirmed=True, attempts=3) == outcome
+    assert 3 == len(server.received)
+    for received in server.received:
+        assert body == (gzip.decompress(received.body) if gzip_wanted else received.body)
+        assert str(len(received.body)) == received.headers["content-length"]
+        assert "transfer-encoding" not in received.headers
+        at = int(received.headers["webhook-timestamp"])
+        signature = Signer(SECRET).sign(received.id, at, received.body)
+        assert signature == received.headers["webhook-signature"]
+
+
+@pytest.mark.parametrize("signer", [None, Signer(SECRET)])
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_long_body_that_is_lost_meanwhile_is_given_up_by_name(
+    server: TargetServer, tmp_path: Path, signer: Signer | None, patient: bool
+) -> None:
+    body = random.Random(3).randbytes(16 << 20)
+    place = Place(tmp_path)
+    place.take(Delivery(body=body))
+    (item,) = place.requests(Form(f"{server.url}/hook"))
+    other = request_of(server.url)
+    place.store.delete(item.entry.object)
+    told = send([item, other], signer=signer, patient=patient)
+    assert told.outcomes[other.entry.delivery_id].confirmed
+    lost = told.outcomes[item.entry.delivery_id]
+    assert (False, 1) == (lost.confirmed, lost.attempts)
+    assert item.entry.object in lost.why
 
 
 def test_every_attempt_is_signed_anew_under_one_id(server: TargetServer) -> None:
@@ -520,7 +572,7 @@ class Recorder(Target):
         self._stalls = stalls
         self.sent: list[float] = []
 
-    async def send(self, method: str, url: str, *, headers: Any, body: bytes) -> Answer:
+    async def send(self, method: str, url: str, *, headers: Any, body: bytes | LongBody) -> Answer:
         number = len(self.sent)
         self.sent.append(self._clock.now())
         self._clock.at += self._stalls.get(number, 0.0)

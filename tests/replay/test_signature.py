@@ -77,3 +77,9 @@ def test_an_invalid_secret_is_refused_and_not_repeated(secret: str) -> None:
         Signer(secret)
     said = f"{caught.value} {caught.value.__cause__} {caught.value.args}"
     assert len(secret) < 8 or secret.removeprefix("whsec_") not in said
+
+
+@pytest.mark.parametrize("steps", [[], [b""], [b"a", b"", b"bc"], [b"abc"]])
+def test_a_body_in_steps_has_the_signature_of_the_whole(steps: list[bytes]) -> None:
+    signer = Signer(secret_of(b"k" * 32))
+    assert signer.sign("id", 7, b"".join(steps)) == signer.sign_steps("id", 7, steps)

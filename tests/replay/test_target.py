@@ -175,6 +175,26 @@ def test_a_redirect_is_not_followed(server: TargetServer, status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("location", "leads"),
+    [
+        ("https://h.example/hook/", "https://h.example/hook/"),
+        ("/login?next=%2Fhook&state=abc#x", "/login"),
+        (f"https://me:pass@h:8/{SECRET}/x?token={SECRET}", "https://h:8/***/x"),
+        ("http://[::1/x", "a URL that cannot be read"),
+    ],
+)
+def test_a_redirect_says_where_it_leads(server: TargetServer, location: str, leads: str) -> None:
+    server.otherwise = Reply(status=301, headers={"Location": location}, body=b"moved")
+
+    async def once() -> Answer:
+        hide = Masker([SECRET]).text
+        async with Target(connections=1, timeout_seconds=10.0, hide=hide) as target:
+            return await target.send("POST", server.url, headers={}, body=b"")
+
+    assert f"leads to {leads}, not followed" == asyncio.run(once()).detail
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [("0", 0.0), ("120", 120.0), ("soon", None), ("-5", None), ("1.5", None), ("", None)],
 )
@@ -223,6 +243,45 @@ def test_an_answer_that_does_not_come_is_given_up(server: TargetServer) -> None:
     server.otherwise = Reply(what="hang")
     why = failure(f"{server.url}/{SECRET}", timeout_seconds=1.0)
     assert ("no answer in time", True) == (str(why), why.reached)
+
+
+MANY = b"".join(b"X-%d: 1\r\n" % number for number in range(300))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("wire", "answer"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\nContent-Length: 0\r\n\r\n", (200, "")),
+        (b"HTTP/1.1 200 OK\r\n" + MANY + b"Content-Length: 0\r\n\r\n", (200, "")),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", (204, "")),
+        (b"HTTP/1.1 204 No Content\r\n\r\nhello", (204, "")),
+        (b"HTTP/1.1 200 OK\r\nBad Header : x\r\nContent-Length: 2\r\n\r\nok", (200, "")),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok and more", (201, "")),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", (200, "")),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000 + b"\r\n\r\n", (200, "")),
+        (
+            b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            (503, "the answer is not valid HTTP"),
+        ),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\nhello", (304, "the answer is not valid HTTP")),
+    ],
+)
+def test_the_status_line_counts_whatever_follows_it(wire: bytes, answer: tuple[int, str]) -> None:
+    async def talk() -> None:
+        async def sloppy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(wire)
+            writer.close()
+
+        listener = await asyncio.start_server(sloppy, "127.0.0.1", 0)
+        host, port = listener.sockets[0].getsockname()
+        async with listener, Target(connections=1, timeout_seconds=10.0) as target:
+            url = f"http://{host}:{port}/{SECRET}"
+            answered = await target.send("POST", url, headers={}, body=b"x")
+        assert answer == (answered.status, answered.detail)
+
+    asyncio.run(talk())
 
 
 @pytest.mark.integration
