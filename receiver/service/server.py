@@ -52,7 +52,7 @@ def run(receiver: Receiver, *, listener: socket.socket, channel: socket.socket) 
     """Serve until the parent says to stop, or is gone."""
     # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group.  The parent
     # decides what they mean: stopping at once would skip the drain.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(receiver, listener, channel))
