@@ -84,6 +84,8 @@ class Shipper:
         self._confirmed: set[str] = set()
         # Segments that failed; they are tried last, so that they do not keep others waiting.
         self._failed: set[str] = set()
+        # Why the last of them failed, for those who report it.
+        self.reason = ""
 
     def ship(
         self,
@@ -113,11 +115,14 @@ class Shipper:
             except StoreError as exc:
                 failures.append(exc)
                 self._failed.add(found.name)
+                # The caller reports the store's failures, once for all segments.
+                self.reason = str(exc)
                 extra = {"segment": found.name, "error": str(exc)}
-                _log.warning("segment not shipped", extra=extra)
+                _log.debug("segment not shipped", extra=extra)
                 return Shipped(failed=1)
             except Exception as exc:
                 self._failed.add(found.name)
+                self.reason = str(exc)
                 # The disk, or a bug: the others must not wait for this one.
                 extra = {"segment": found.name, "error": str(exc)}
                 _log.exception("segment not shipped", extra=extra)

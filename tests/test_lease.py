@@ -19,14 +19,17 @@ SECONDS = 60.0
 GRACE = 10.0
 
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.integration)])
+_S3 = [pytest.param(kind, marks=pytest.mark.integration) for kind in ("s3", "unconditional")]
+
+
+@pytest.fixture(params=["directory", *_S3])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     if request.param == "directory":
         return open_store(str(tmp_path / "archive"))
     bucket: Bucket = request.getfixturevalue("bucket")
     for name, value in bucket.environ.items():
         monkeypatch.setenv(name, value)
-    return open_store(f"s3://{bucket.name}/some/where")
+    return open_store(f"s3://{bucket.name}/some/where", leases=request.param == "s3")
 
 
 class Machine:

@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from receiver import loop, metrics
+from receiver import clock, loop, metrics
+from receiver.errors import StoreError, StoreRefused
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +51,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def repeat(passes: Passes, *, interval: float = 7.0, longest: float = 30.0) -> None:
-    await loop.repeat(
+    await loop.Passes().repeat(
         "test", passes.run, interval_seconds=interval, retry_seconds_max=longest, stop=passes.stop
     )
 
@@ -88,14 +91,132 @@ async def test_many_failures_do_not_overflow(pauses: list[float]) -> None:
     assert 30.0 >= max(pauses[:-1])
 
 
-async def test_a_failure_is_counted_and_logged(
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int, str | None]]:
+    """Return level, message, count and error of each line."""
+    return [
+        (each.levelname, each.message, each.__dict__["failures"], each.__dict__.get("error"))
+        for each in caplog.records
+    ]
+
+
+async def test_failures_are_counted_and_their_beginning_and_end_logged(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("DEBUG", "receiver.loop")
     before = metrics.pass_failures.labels("test")._value.get()
-    await repeat(Passes(3, failing={1, 2}))
-    assert before + 2 == metrics.pass_failures.labels("test")._value.get()
-    assert [1, 2] == [record.__dict__["failures"] for record in caplog.records]
-    assert ["no luck"] * 2 == [record.__dict__["error"] for record in caplog.records]
+    await repeat(Passes(6, failing={2, 3, 4}))
+    assert before + 3 == metrics.pass_failures.labels("test")._value.get()
+    assert logged(caplog) == [
+        ("WARNING", "pass failed", 1, "no luck"),
+        ("DEBUG", "pass failed", 2, "no luck"),
+        ("DEBUG", "pass failed", 3, "no luck"),
+        ("INFO", "pass works again", 3, None),
+    ]
+    assert 0 <= caplog.records[-1].__dict__["seconds"] < 60
+
+
+async def test_another_kind_of_error_is_logged_once_too(
+    pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "receiver.loop")
+    errors = [
+        StoreError("one"),
+        StoreRefused("two", hint="renew"),
+        StoreError("three"),
+        StoreRefused("four", hint="renew"),
+        StoreRefused("five", hint="allow"),
+    ]
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        if errors:
+            raise errors.pop(0)
+        stop.set()
+
+    await loop.Passes().repeat("test", run, interval_seconds=1, retry_seconds_max=1, stop=stop)
+    assert ["one", "two; renew", "five; allow", None] == [error for *_, error in logged(caplog)]
+
+
+async def test_a_long_outage_is_repeated_in_the_log(
+    pauses: list[float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stop = asyncio.Event()
+    failures = itertools.count(1)
+
+    async def run() -> None:
+        nonlocal now
+        now += 100
+        if next(failures) == 10:
+            stop.set()
+        raise StoreError("no luck")
+
+    await loop.Passes().repeat("test", run, interval_seconds=1, retry_seconds_max=1, stop=stop)
+    assert [("pass failed", 1), *(("pass still fails", count) for count in (4, 7, 10))] == [
+        (message, count) for _, message, count, _ in logged(caplog)
+    ]
+    assert 900 == caplog.records[-1].__dict__["seconds"]
+
+
+async def test_it_is_known_what_fails_and_when_it_is_tried_again() -> None:
+    passes, stop, under_way = loop.Passes(), asyncio.Event(), asyncio.Event()
+    runs = itertools.count(1)
+    seen: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        seen.append(passes.failing())
+        if next(runs) == 3:
+            stop.set()
+            return
+        under_way.set()
+        raise StoreError("no luck", hint="wait")
+
+    began = clock.now_us()
+    repeating = asyncio.create_task(
+        passes.repeat("ship", run, interval_seconds=3600, retry_seconds_max=3600, stop=stop)
+    )
+    await under_way.wait()
+    await until(lambda: bool(passes.failing()))
+    failing = passes.failing()["ship"]
+    assert ("no luck; wait", 1) == (failing["error"], failing["failures"])
+    assert clock.rfc3339(began) <= failing["since"] < failing["next_try_at"]
+    for _ in range(2):
+        await until(lambda: passes.failing().get("ship", {}).get("next_try_at") or stop.is_set())
+        passes.retry()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await repeating
+    assert {} == seen[0] == passes.failing()
+    assert [1, 2] == [each["ship"]["failures"] for each in seen[1:]]
+    assert {None} == {each["ship"]["next_try_at"] for each in seen[1:]}
+
+
+async def test_a_retry_does_not_hurry_what_works() -> None:
+    passes, stop, ran = loop.Passes(), asyncio.Event(), asyncio.Event()
+    runs = itertools.count(1)
+
+    async def run() -> None:
+        next(runs)
+        ran.set()
+
+    repeating = asyncio.create_task(
+        passes.repeat("sweep", run, interval_seconds=3600, retry_seconds_max=1, stop=stop)
+    )
+    await ran.wait()
+    for _ in range(5):
+        passes.retry()
+        await asyncio.sleep(0)
+    stop.set()
+    await repeating
+    assert 2 == next(runs)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 # no event announces it
+            await asyncio.sleep(0)
 
 
 async def test_nothing_runs_once_it_was_stopped() -> None:
@@ -113,7 +234,7 @@ async def test_a_stop_cuts_the_pause_short() -> None:
         ran.set()
 
     repeating = asyncio.create_task(
-        loop.repeat("test", run, interval_seconds=3600, retry_seconds_max=1, stop=stop)
+        loop.Passes().repeat("test", run, interval_seconds=3600, retry_seconds_max=1, stop=stop)
     )
     await ran.wait()
     stop.set()
@@ -132,7 +253,7 @@ async def test_the_pass_under_way_is_not_cut_off() -> None:
         next(ended)
 
     repeating = asyncio.create_task(
-        loop.repeat("test", run, interval_seconds=0, retry_seconds_max=1, stop=stop)
+        loop.Passes().repeat("test", run, interval_seconds=0, retry_seconds_max=1, stop=stop)
     )
     await began.wait()
     stop.set()
@@ -150,7 +271,9 @@ async def test_a_cancelled_pass_is_not_a_failed_one() -> None:
 
     pass_: Callable[[], Awaitable[object]] = run
     repeating = asyncio.create_task(
-        loop.repeat("t", pass_, interval_seconds=0, retry_seconds_max=1, stop=asyncio.Event())
+        loop.Passes().repeat(
+            "t", pass_, interval_seconds=0, retry_seconds_max=1, stop=asyncio.Event()
+        )
     )
     await began.wait()
     repeating.cancel()

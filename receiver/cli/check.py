@@ -63,7 +63,7 @@ def _checks(receiver: Receiver) -> Iterator[Check]:
     yield from _check_families(settings)
     yield from _check_sources(settings)
     yield from _check_sending(receiver)
-    yield from receiver.store.checks()
+    yield from _check_store(receiver)
     yield from _check_apis(receiver)
 
 
@@ -162,6 +162,15 @@ def _check_sending(receiver: Receiver) -> Iterator[Check]:
         yield Check("forward", False, str(exc), hint, refused=True)
     else:
         yield Check("forward", True, f"to {origin}, {signed}")
+
+
+def _check_store(receiver: Receiver) -> Iterator[Check]:
+    try:
+        store = receiver.store
+    except SettingsError as exc:
+        yield Check("archive", False, exc.detail, exc.hint, refused=True)
+    else:
+        yield from store.checks()
 
 
 def _check_apis(receiver: Receiver) -> Iterator[Check]:

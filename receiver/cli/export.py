@@ -52,7 +52,7 @@ def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> in
     """Write the archive's lines of callbacks as JSON Lines, unchanged, secrets included.
 
     Callbacks that are still in this machine's spool are counted, not exported.  Exit status 1 if
-    the archive lacks lines that its index names.
+    nothing was found, or if the archive lacks lines that its index names.
 
     \b
     Examples:
@@ -66,29 +66,35 @@ def export(limit: int | None, latest: bool, to: Path | None, **given: Any) -> in
     catalog = synced(receiver, filters)
     found = catalog.find(filters, order="object", limit=limit, latest=latest)
     with _opened(to) as file:
-        lost = _write(file, receiver.store, found, waiting)
+        written, lost = _write(file, receiver.store, found, waiting)
         file.flush()
+    if not (written or lost):
+        complain("nothing found in the archive")
     if waiting:
         wait = "waits" if len(waiting) == 1 else "wait"
         complain(f"{len(waiting)} more {wait} in this machine's spool")
     if lost:
         are = "is" if lost == 1 else "are"
         complain(f"{counted(lost, 'line')} {are} lost; `receiver verify` says more")
-    return int(bool(lost))
+    return int(lost > 0 or not written)
 
 
-def _write(file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[str]) -> int:
-    """Write the lines of entries; return how many of them the archive does not hold."""
-    lost = 0
+def _write(
+    file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[str]
+) -> tuple[int, int]:
+    """Write the lines of entries; return how many entries the archive holds and how many not."""
+    lost = entries = 0
     columns = (TextColumn("{task.fields[callbacks]} callbacks"), FileSizeColumn())
     with bar(*columns, TimeElapsedColumn()) as progress:
         task = progress.add_task("", total=None, callbacks=0)
 
         def counted() -> Iterator[Entry]:
-            for callbacks, entry in enumerate(found, start=1):
+            nonlocal entries
+            for entry in found:
+                entries += 1
                 waiting.discard(entry.delivery_id)
                 if not progress.disable:
-                    progress.update(task, callbacks=callbacks)
+                    progress.update(task, callbacks=entries)
                 yield entry
 
         def note(entry: Entry, exc: Exception) -> None:
@@ -101,7 +107,7 @@ def _write(file: BinaryIO, store: Store, found: Iterable[Entry], waiting: set[st
             file.write(piece)
             if not progress.disable:
                 progress.advance(task, len(piece))
-    return lost
+    return entries - lost, lost
 
 
 @contextlib.contextmanager

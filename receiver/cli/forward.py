@@ -16,7 +16,7 @@ from receiver.cli.moment import Instant, Moment
 from receiver.cli.output import one_line
 from receiver.cli.sending import send_options
 from receiver.errors import SettingsError
-from receiver.loop import repeat
+from receiver.loop import Passes
 from receiver.service.forwarding import ASK_SECONDS, DEFAULT_NAME, Forwarding
 
 _SHOW_SECONDS = 1.0
@@ -93,7 +93,7 @@ async def _forward(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped, number)
     repeating = asyncio.create_task(
-        repeat(
+        Passes().repeat(
             "forward",
             forwarding.run,
             interval_seconds=ASK_SECONDS,

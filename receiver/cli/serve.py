@@ -16,6 +16,8 @@ from receiver.errors import ReceiverError
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Take callbacks and ship them to the archive, until SIGTERM or Ctrl-C.
 
+    While the archive is down it retries with pauses; SIGUSR1 ends a pause at once.
+
     \b
     Examples:
       receiver serve                                  # on loopback, archive in data/archive

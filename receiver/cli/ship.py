@@ -26,7 +26,8 @@ def ship(spool: Path | None, watch: bool, output: str) -> int:
     Ships once, or with --watch until it is stopped, and then a last time for at most
     RECEIVER_SHUTDOWN_SECONDS.  `receiver serve` ships by itself; --watch is for a door that another
     process manager runs on this machine.  It logs to stdout, backs off while the archive is down,
-    and exits with 0 after SIGTERM.  Without --watch, exit status 1 if a segment failed.
+    tries again at once on SIGUSR1, and exits with 0 after SIGTERM.  Without --watch, exit status 1
+    if a segment failed.
 
     \b
     Examples:
@@ -41,6 +42,8 @@ def ship(spool: Path | None, watch: bool, output: str) -> int:
     receiver = load(spool=spool)
     check_spool(receiver.settings)
     total = _ship(receiver)
+    if total.failed:
+        complain(f"{counted(total.failed, 'segment')} failed: {receiver.shipper.reason}")
     if output == "json":
         print_json(asdict(total))
     else:

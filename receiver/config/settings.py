@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=5)] = Field(
         60.0, description="time to live of the leases for sweeps and forwarding"
     )
+    leases: Literal["on", "off"] = Field(
+        "on",
+        description="`off` for a bucket without conditional writes: "
+        "your word that this instance alone sweeps and forwards",
+    )
     api_timeout_seconds: SecondsAboveZero = Field(
         60.0, description="time limit for the next bytes from a provider's API"
     )

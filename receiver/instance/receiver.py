@@ -127,6 +127,7 @@ class Receiver:
             kms_key_id=settings.s3_kms_key_id,
             storage_class=settings.s3_storage_class,
             bucket_owner=settings.s3_bucket_owner,
+            leases=settings.leases == "on",
         )
 
     @cached_property

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from receiver import __version__, metrics
 from receiver.errors import StoreRefused
 from receiver.instance import Receiver
-from receiver.loop import repeat
+from receiver.loop import Passes
 from receiver.service.admin import AdminServer
 from receiver.service.announcement import announce
 from receiver.service.forwarding import Forwarding
@@ -63,6 +63,7 @@ class Parent:
         self._instance = metrics.Instance()
         metrics.clock_seconds.set_function(time.time)
         self._servers: dict[int, ServerProcess] = {}
+        self._passes = Passes()
         self._stop = asyncio.Event()
         self._all_ready = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -89,6 +90,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)
+        loop.add_signal_handler(signal.SIGUSR1, self._passes.retry)
         admin = AdminServer(exposition=self._instance.exposition, status=self._show)
         serving = asyncio.create_task(admin.serve(sockets=[admin_listener]))
         watching = [
@@ -122,7 +124,7 @@ class Parent:
             task.result()
 
     async def _repeat(self, name: str, run: Any, interval_seconds: float) -> None:
-        await repeat(
+        await self._passes.repeat(
             name,
             run,
             interval_seconds=interval_seconds,
@@ -255,11 +257,12 @@ class Parent:
             "state": self._state(),
             "server_processes": sorted(self._servers),
             **self._measuring.status,
+            "failing": self._passes.failing(),
             "last_ship": self._shipping.last,
             "last_sweeps": self._sweeper.last,
             "forward": self._forwarding and self._forwarding.status(),
         }
-        # Alarms of sweeps repeat what providers said.
+        # Alarms of sweeps and errors of passes repeat what providers and stores said.
         masked: dict[str, Any] = self._receiver.masker.value(status)
         return masked
 

@@ -77,7 +77,7 @@ def run(receiver: Receiver, *, listener: socket.socket, channel: socket.socket) 
     """Serve until the parent says to stop, or is gone; see `running.run`."""
     # A terminal's Ctrl-C and systemd's SIGTERM reach every process of the group.  The parent
     # decides what they mean: stopping at once would skip the drain.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     # uvicorn says in one line how many requests it cancels at the end; each would add a traceback.
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)

@@ -13,7 +13,7 @@ from typing import Any
 from receiver import clock, spool
 from receiver.errors import ReceiverError, StoreRefused
 from receiver.instance import Receiver
-from receiver.loop import repeat
+from receiver.loop import Passes
 from receiver.shipper import Shipped
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class Shipping:
             self._shipper.ship, self._root, stop=self._too_late, shipped=self._shipped
         )
         if done.failed:
-            raise ReceiverError(f"{done.failed} segments were not shipped")
+            detail = f"{done.failed} segments were not shipped: {self._shipper.reason}"
+            raise ReceiverError(detail)
 
     async def finish(self, passes: "asyncio.Task[None]", *, until: float) -> None:
         """Wait for the last of the ``passes`` and ship what is left, with retries.
@@ -69,12 +70,14 @@ class Shipping:
         _log.info("stopped", extra={"segments_left_in_spool": left})
 
     async def _ship_the_rest(self) -> None:
+        level = logging.WARNING
         while True:
             try:
                 return await self.run()
             except ReceiverError as exc:
                 # The next start may be far off, or on another disk: all of the time is used.
-                _log.warning("not all shipped at the end", extra={"error": str(exc)})
+                _log.log(level, "not all shipped at the end", extra={"error": str(exc)})
+                level = logging.DEBUG
                 if isinstance(exc, StoreRefused):
                     return  # and will go on refusing
             await asyncio.sleep(_SHIP_AGAIN_SECONDS)
@@ -90,7 +93,8 @@ class Shipping:
 async def watch(receiver: Receiver) -> int:
     """Ship again and again until SIGTERM or SIGINT, then a last time; return the exit status.
 
-    The last pass may take `RECEIVER_SHUTDOWN_SECONDS`; a second signal ends it at once.
+    The last pass may take `RECEIVER_SHUTDOWN_SECONDS`; a second signal ends it at once.  SIGUSR1
+    ends the pause after a pass that failed.
     """
     settings = receiver.settings
     shipping = Shipping(receiver)
@@ -101,11 +105,13 @@ async def watch(receiver: Receiver) -> int:
         signals.append(number)
         (hurry if stop.is_set() else stop).set()
 
+    loop, repeated = asyncio.get_running_loop(), Passes()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signalled, number)
+        loop.add_signal_handler(number, signalled, number)
+    loop.add_signal_handler(signal.SIGUSR1, repeated.retry)
     _log.info("watching", extra={"spool": str(settings.spool), "archive": receiver.store.url})
     passes = asyncio.create_task(
-        repeat(
+        repeated.repeat(
             "ship",
             shipping.run,
             interval_seconds=SHIP_SECONDS,

@@ -188,7 +188,8 @@ class EarlyShipping:
                     self._confirm(name)
                     return
             except (StoreError, OSError) as exc:
-                _log.warning("segment not shipped", extra={"segment": name, "error": str(exc)})
+                # The regular pass, which tries the same, reports what fails.
+                _log.debug("segment not shipped", extra={"segment": name, "error": str(exc)})
             if self._loop.time() >= give_up_at:
                 return  # the pass that ships it later confirms it
             await asyncio.sleep(_RETRY_SECONDS)

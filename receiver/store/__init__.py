@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from receiver.errors import SettingsError
 from receiver.store.base import Check, Listed, Store
 from receiver.store.directory import DirectoryStore
+from receiver.store.unconditional import UnconditionalStore
 
 __all__ = ["Check", "DirectoryStore", "Listed", "Store", "open_store"]
 
@@ -17,8 +18,12 @@ def open_store(
     kms_key_id: str | None = None,
     storage_class: str | None = None,
     bucket_owner: str | None = None,
+    leases: bool = True,
 ) -> Store:
-    """Return the store of an address: `s3://bucket/prefix`, or a directory's path."""
+    """Return the store of an address: `s3://bucket/prefix`, or a directory's path.
+
+    Without ``leases`` no bucket is asked for conditional writes.
+    """
     if "://" not in address and not address.lower().startswith("s3:"):
         return DirectoryStore(Path(address))
     parts = urlsplit(address)
@@ -28,7 +33,7 @@ def open_store(
     # Imported here, for it takes a quarter of a second and 30 MB that a server process can spare.
     from receiver.store.s3 import S3Store
 
-    return S3Store(
+    store = S3Store(
         bucket=bucket,
         prefix=parts.path.strip("/"),
         timeout_seconds=timeout_seconds,
@@ -36,3 +41,4 @@ def open_store(
         storage_class=storage_class,
         bucket_owner=bucket_owner,
     )
+    return store if leases else UnconditionalStore(store)

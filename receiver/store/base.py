@@ -1,12 +1,15 @@
 """The store: where the archive's objects lie.
 
-One small interface, two of it: `DirectoryStore` and `S3Store`.  One conformance suite holds both
-to what is said here.
+One small interface, and two stores behind it: `DirectoryStore` and `S3Store`.  One conformance
+suite holds both to what is said here.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+# The name of the check that a store without conditional writes fails.
+CONDITIONAL_WRITES = "conditional writes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from receiver.errors import Conflict, StoreError, StoreRefused
 from receiver.store import s3_errors, s3_listing
-from receiver.store.base import Check, Listed
+from receiver.store.base import CONDITIONAL_WRITES, Check, Listed
 from receiver.store.s3_client import S3Client
 from receiver.store.s3_errors import FAILURES, LEASES_HINT
 
@@ -21,7 +21,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONDITIONAL_WRITES = "conditional writes"
 _ANOTHER_STORE = "correct AWS_ENDPOINT_URL_S3, or see what answers in place of S3: a cache, a proxy"
 
 

@@ -141,6 +141,7 @@ class S3Client:
         # The stars put these before a handler of botocore's own that would parse all of an answer.
         events = client.meta.events
         events.register("before-parse.*.*", s3_errors.refuse_other_answers)
+        events.register("before-parse.*.ListObjectsV2", s3_errors.refuse_other_listings)
         events.register("before-parse.*.ListObjectsV2", s3_listing.take_contents)
         return _Connected(client, credentials)
 

@@ -77,6 +77,8 @@ _MESSAGE_MAX = 300
 _USERINFO = re.compile("//[^\"'`]*@")
 # The action in AWS's message, as in "is not authorized to perform: kms:GenerateDataKey on …".
 _ACTION = re.compile(r"\bperform: ([a-z0-9-]+:[A-Za-z]+)")
+# S3 can report an error with status 200, too, which botocore looks for.
+_LISTING_OR_ERROR = re.compile(rb"ListBucketResult|<Error>")
 
 
 class NotS3(Exception):
@@ -237,5 +239,6 @@ def refuse_other_answers(*, response_dict: dict[str, Any], **_: object) -> None:
 
 def refuse_other_listings(*, response_dict: dict[str, Any], **_: object) -> None:
     """Raise `NotS3` for another document than a listing; it would be taken for an empty one."""
-    if response_dict["status_code"] == 200 and b"ListBucketResult" not in response_dict["body"]:
+    body = response_dict["body"]
+    if response_dict["status_code"] == 200 and not _LISTING_OR_ERROR.search(body):
         raise NotS3("an answer that is no listing", 200)

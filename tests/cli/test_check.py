@@ -1,5 +1,6 @@
 """`receiver check`, and a start that is refused for the same reasons."""
 
+import os
 import re
 from pathlib import Path
 
@@ -140,6 +141,24 @@ def test_refused_credentials_end_with_3_and_a_provider_out_of_reach_with_4(
     assert (4, "FAILED") == (outcome.status, checks(outcome)["dataforseo API"]["result"])
     assert "RECEIVER_DATAFORSEO_URL" in checks(outcome)["dataforseo API"]["hint"]
     assert "not-to-be-shown" not in outcome.out
+
+
+@pytest.mark.parametrize("command", [("check",), ("ship",), ("find",), ("serve",)])
+def test_a_profile_that_is_not_there_ends_with_3_and_says_so(
+    receiver: Command, monkeypatch: pytest.MonkeyPatch, command: tuple[str]
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_PROFILE", "night")
+    Path("data/spool").mkdir(parents=True)
+    given = {"ARCHIVE": "s3://bucket/prefix", "DISK_RESERVE_BYTES": "0", "PORT": "0"}
+    outcome = receiver(*command, **given, ADMIN_PORT="0")
+    assert 3 == outcome.status
+    assert "Traceback" not in outcome.err
+    assert "night" in outcome.out + outcome.err
+    assert "correct AWS_PROFILE" in outcome.out + outcome.err
+    # The other checks are made all the same.
+    assert ("check",) != command or "tokens" in outcome.out
 
 
 @pytest.mark.integration

@@ -41,11 +41,26 @@ def test_an_archive_that_holds_nothing_yet_is_no_error(receiver: Command) -> Non
     assert 0 == receiver("check", DISK_RESERVE_BYTES="0").status
     outcome = receiver("find")
     assert (1, "", "receiver: nothing found\n") == (outcome.status, outcome.out, outcome.err)
-    outcome = receiver("export", "--to", "-")
-    assert (0, "", "") == (outcome.status, outcome.out, outcome.err)
+    for to in ("-", "file.jsonl"):
+        outcome = receiver("export", "--to", to)
+        assert (1, "") == (outcome.status, outcome.out)
+        assert "receiver: nothing found in the archive\n" == outcome.err
+    assert "" == Path("file.jsonl").read_text()
     outcome = receiver("verify", "--since", "2026-11-21", "--until", "9999-12-31")
     nothing = "nothing to verify between 2026-11-21T00:00:00Z and 9999-12-31T00:00:00Z\n"
     assert (0, nothing, "") == (outcome.status, outcome.out, outcome.err)
+
+
+def test_what_waits_is_named_where_nothing_could_be_exported(receiver: Command) -> None:
+    assert 0 == receiver("check", DISK_RESERVE_BYTES="0").status
+    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    outcome = receiver("export")
+    nothing, waits = outcome.err.splitlines()
+    assert (1, "") == (outcome.status, outcome.out)
+    assert "receiver: nothing found in the archive" == nothing
+    assert waits.endswith("1 more waits in this machine's spool")
+    receiver("ship")
+    assert 0 == receiver("export").status
 
 
 def test_a_dash_is_standard_output_and_a_file_of_that_name_can_be_named(receiver: Command) -> None:

@@ -13,6 +13,7 @@ from receiver.config import SECRETS, Settings, variable
 from receiver.providers import PROVIDERS
 from tests.infra.aws import HOST_NAME, Account, Stack
 from tests.infra.manifests import container, find
+from tests.tools.support.s3 import REGION
 from tests.tools.support.server import Receiver
 from tests.tools.support.tools import ROOT, needs, needs_infra
 
@@ -97,6 +98,8 @@ class Shell:
             (programs / name).chmod(0o755)
         spool = Receiver(directory / "desk").environ
         del spool["RECEIVER_TOKENS"], spool["RECEIVER_ARCHIVE"]
+        # The AWS CLI 1 of the tests reads this name alone, the AWS CLI 2 of readers both.
+        spool["AWS_DEFAULT_REGION"] = REGION
         self._environ = spool | account.environ | {"PATH": f"{programs}:{spool['PATH']}"}
 
     def run(self, block: str, **more: str) -> str:

@@ -23,6 +23,7 @@ class FakeS3(http.server.ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.refusal: Callable[[str, dict[str, str]], Answer | None] = lambda *_: None
         self.etags = True
+        self.content_type = "binary/octet-stream"
 
     @property
     def url(self) -> str:
@@ -72,6 +73,7 @@ class _FakeHandler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if etag and self.server.etags:
             self.send_header("etag", etag)
+        self.send_header("content-type", self.server.content_type)
         if status != 204:
             self.send_header("content-length", str(len(body)))
         self.end_headers()

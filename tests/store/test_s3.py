@@ -188,6 +188,151 @@ def test_what_somebody_must_mend_is_refused_with_the_mend(
     assert (False, True) == (first.good, first.refused)
 
 
+_KMS = (
+    "AccessDenied: User: arn:aws:sts::1:assumed-role/r is not authorized to perform: {} on "
+    "resource: arn:aws:kms:eu-west-1:1:key/k because no identity-based policy allows it"
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "right"), [("PUT", "kms:GenerateDataKey"), ("GET", "kms:Decrypt")]
+)
+def test_a_right_on_the_key_is_named_where_it_is_missing(
+    fake_s3: FakeS3, method: str, right: str
+) -> None:
+    fake_s3.refusal = lambda asked, _: (403, _KMS.format(right)) if asked == method else None
+    bad = list(fake_store().checks())[-1]
+    assert (False, True) == (bad.good, bad.refused)
+    assert bad.hint.startswith(f"give this identity {right} on the bucket's KMS key")
+    assert "writing needs kms:GenerateDataKey, reading kms:Decrypt" in bad.hint
+
+
+def test_another_right_than_the_expected_one_is_named_as_s3_names_it(fake_s3: FakeS3) -> None:
+    fake_s3.refusal = lambda *_: (403, _KMS.format("s3:PutObjectTagging"))
+    assert "give this identity s3:PutObjectTagging" == next(fake_store().checks()).hint
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (403, "RequestTimeTooSkewed", "set this machine's clock"),
+        (403, "QuotaExceeded", "make room in the bucket, or raise its quota"),
+        (507, "XMinioStorageFull", "make room in the bucket"),
+        (503, "SlowDown", "S3 limits the rate of requests"),
+    ],
+)
+def test_what_may_pass_by_itself_has_a_hint_too(
+    fake_s3: FakeS3, status: int, code: str, hint: str
+) -> None:
+    fake_s3.refusal = lambda *_: (status, code)
+    with pytest.raises(StoreError, match=f"{code}; {hint}") as caught:
+        fake_store().put("a", b"content")
+    assert 4 == caught.value.exit_status
+    first = next(fake_store().checks())
+    assert (False, False) == (first.good, first.refused)
+    assert first.hint.startswith(hint)
+
+
+_PAGES = [
+    b"<!DOCTYPE html>\n<html><head><title>Sign in</title><meta charset=utf-8></head></html>",
+    b"<html><body><h1>Forbidden</h1></body></html>",
+    b"\n<HTML><p>unclosed & not XML</HTML>",
+]
+
+
+@pytest.mark.parametrize("page", _PAGES)
+@pytest.mark.parametrize(("status", "exit_status"), [(200, 3), (403, 3), (404, 3), (502, 4)])
+def test_a_page_of_a_proxy_is_reported_as_one(
+    fake_s3: FakeS3, page: bytes, status: int, exit_status: int
+) -> None:
+    fake_s3.refusal = lambda *_: (status, page)
+    store = fake_store()
+    for attempt in (
+        lambda: store.put("a", b"content"),
+        lambda: store.put_if("a", b"content", etag=None),
+        lambda: list(store.list("")),
+    ):
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert f"an HTML page from {fake_s3.url} (HTTP {status})" in caught.value.detail
+        assert "AWS_ENDPOINT_URL_S3" in caught.value.hint
+        assert exit_status == caught.value.exit_status
+    if status != 200:
+        with pytest.raises(StoreError, match="an HTML page"):
+            store.get("a")
+
+
+def test_a_page_in_place_of_an_object_is_not_taken_for_it(fake_s3: FakeS3) -> None:
+    store = fake_store()
+    store.put("a", _PAGES[0])
+    assert _PAGES[0] == store.get("a")  # bytes are bytes
+    fake_s3.content_type = "text/html; charset=utf-8"
+    with pytest.raises(StoreRefused, match="an HTML page"):
+        store.get("a")
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b'{"a": 1}', b"<r/>", b"<r>", b"\xff\x00"])
+def test_an_answer_that_is_no_listing_is_not_an_empty_one(fake_s3: FakeS3, body: bytes) -> None:
+    fake_s3.refusal = lambda *_: (200, body)
+    with pytest.raises(StoreError, match="no listing"):
+        list(fake_store().list(""))
+
+
+@pytest.mark.parametrize(
+    "body", [b"<ListBucketResult>", b"ListBucketResult", b"\xffListBucketResult"]
+)
+def test_a_listing_that_cannot_be_read_is_an_error_of_the_store(
+    fake_s3: FakeS3, body: bytes
+) -> None:
+    fake_s3.refusal = lambda *_: (200, body)
+    with pytest.raises(StoreError, match="cannot list"):
+        list(fake_store().list(""))
+
+
+def test_a_listing_without_what_was_just_written_fails_the_check(fake_s3: FakeS3) -> None:
+    empty = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+    gets = []
+
+    def refusal(method: str, headers: dict[str, str]) -> Answer | None:
+        gets.extend([method] if method == "GET" else [])
+        return (200, empty) if len(gets) == 2 and method == "GET" else None
+
+    fake_s3.refusal = refusal
+    *good, bad = fake_store().checks()
+    assert ["archive write", "archive read"] == [check.name for check in good]
+    assert (False, False) == (bad.good, bad.refused)
+    assert "the listing lacks it" in bad.detail
+    assert bad.hint
+
+
+def test_a_store_without_etags_takes_objects_and_no_conditional_writes(fake_s3: FakeS3) -> None:
+    fake_s3.etags = False
+    store = fake_store()
+    store.put("a", b"content")
+    assert (b"content", "") == store.get_with_etag("a")
+    with pytest.raises(StoreRefused, match=r"answers without an ETag; .*RECEIVER_LEASES=off"):
+        store.put_if("a", b"content", etag=None)
+    found = {check.name: check for check in store.checks()}
+    failed = [name for name, check in found.items() if not check.good]
+    assert ["conditional writes"] == failed
+    assert not found["conditional writes"].refused
+
+
+def test_a_store_that_knows_no_conditional_writes_says_what_to_set(fake_s3: FakeS3) -> None:
+    def refusal(method: str, headers: dict[str, str]) -> Answer | None:
+        conditional = {"if-match", "if-none-match"} & headers.keys()
+        return (501, "NotImplemented") if conditional else None
+
+    fake_s3.refusal = refusal
+    store = fake_store()
+    for etag in (None, '"etag"'):
+        with pytest.raises(StoreRefused, match=r"no conditional writes .*RECEIVER_LEASES=off"):
+            store.put_if("a", b"content", etag=etag)
+    conditions = {check.name: check for check in store.checks()}["conditional writes"]
+    assert (False, False) == (conditions.good, conditions.refused)
+    assert "RECEIVER_LEASES=off" in conditions.hint
+
+
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
 def test_what_may_pass_by_itself_is_no_refusal(fake_s3: FakeS3, status: int, code: str) -> None:
     fake_s3.refusal = lambda method, headers: (status, code)

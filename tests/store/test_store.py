@@ -1,4 +1,4 @@
-"""Both stores pass one suite: a directory, and a bucket."""
+"""All stores pass one suite: a directory, a bucket, and a bucket without conditional writes."""
 
 from pathlib import Path
 
@@ -8,8 +8,10 @@ from receiver.errors import Conflict, NotFound, SettingsError
 from receiver.store import DirectoryStore, Listed, Store, open_store
 from tests.tools.support.s3 import Bucket
 
+_S3 = [pytest.param(kind, marks=pytest.mark.integration) for kind in ("s3", "unconditional")]
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.integration)])
+
+@pytest.fixture(params=["directory", *_S3])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     """Return an empty store, of each sort in turn."""
     if request.param == "directory":
@@ -17,7 +19,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     bucket: Bucket = request.getfixturevalue("bucket")
     for name, value in bucket.environ.items():
         monkeypatch.setenv(name, value)
-    return open_store(f"s3://{bucket.name}/some/where")
+    return open_store(f"s3://{bucket.name}/some/where", leases=request.param == "s3")
 
 
 def test_what_was_put_is_got(store: Store) -> None:

@@ -1,6 +1,8 @@
 """S3 fails in every way for longer than one batch; callbacks are taken all the while."""
 
+import functools
 import gzip
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from tests.system.conftest import IMPATIENT, Place
 from tests.tools.support.oracle import Ledger, Load, verify
 from tests.tools.support.relay import Behaviour, Relay
+from tests.tools.support.samples import Samples
 from tests.tools.support.server import Receiver
 from tests.tools.support.wait import wait_for
 
@@ -74,6 +77,52 @@ def test_an_outage_delays_and_loses_nothing(
         assert {200} == set(ledger.statuses)
         it.terminate()
     assert verify(far.archive, ledger).segments > 5
+
+
+def test_an_outage_is_logged_once_shown_and_retried_on_a_signal(
+    tmp_path: Path, far: Place, relay: Relay
+) -> None:
+    ledger, samples = Ledger(), Samples(seed=22)
+    settings = {**far.settings, **IMPATIENT, "RECEIVER_RETRY_SECONDS_MAX": "600"}
+    with Receiver(tmp_path, settings) as it:
+        life = it.start()
+        assert {} == it.status()["failing"]
+
+        def failures() -> int:
+            failed: int = it.status()["failing"].get("ship", {}).get("failures", 0)
+            return failed
+
+        def more_than(before: int) -> bool:
+            return failures() > before
+
+        relay.behave("slow_down")
+        for _ in range(3):
+            ledger.deliver(it.request, samples.postback(), token=it.token)
+            _wait_for_one_more(it)
+        wait_for(lambda: failures() >= 3, "it failed three times")
+        servers = it.server_pids()
+        # The next try is far off by now; each signal brings it forward, and hurts no process.
+        for _ in range(6):
+            before = failures()
+            life.signal_all(signal.SIGUSR1)
+            wait_for(functools.partial(more_than, before), "it tries at once")
+        shown = wait_for(
+            lambda: (ship := it.status()["failing"]["ship"])["next_try_at"] and ship, "it waits"
+        )
+        assert "SlowDown; S3 limits the rate of requests" in shown["error"]
+        assert shown["since"] < shown["next_try_at"]
+        relay.behave("pass")
+        life.signal_all(signal.SIGUSR1)
+        it.wait_until_shipped()
+        [works] = wait_for(lambda: life.logged("pass works again"), "the end is logged")
+        assert {} == it.status()["failing"]
+        assert servers == it.server_pids()
+        it.terminate()
+    [failed] = life.logged("pass failed")
+    assert ("ship", 1) == (failed["pass"], failed["failures"])
+    assert works["failures"] >= shown["failures"]
+    assert [] == life.logged("segment not shipped")
+    verify(far.archive, ledger)
 
 
 def test_faults_one_after_the_other_and_kills_in_between_lose_nothing(

@@ -1,5 +1,6 @@
 """`receiver ship --watch`: ships for a door that another process manager runs."""
 
+import functools
 import shutil
 import signal
 import sys
@@ -91,18 +92,47 @@ def test_what_comes_into_the_spool_is_shipped_until_it_is_told_to_stop(
 def test_an_archive_that_is_away_is_tried_again_with_pauses(
     tmp_path: Path, spools: Spools, far: Place, relay: Relay
 ) -> None:
-    relay.behave("refuse")
+    relay.behave("slow_down")
     settings = {**far.settings, **IMPATIENT, "RECEIVER_RETRY_SECONDS_MAX": "1"}
     with Receiver(tmp_path, settings) as it:
         for number in range(2):
             spools.add(number, it)
         life = watch(it)
-        failed = wait_for(lambda: life.logged("pass failed")[2:], "it failed three times")
-        assert ("ship", 3) == (failed[0]["pass"], failed[0]["failures"])
+        [failed] = wait_for(lambda: life.logged("pass failed"), "it failed")
+        assert ("ship", 1) == (failed["pass"], failed["failures"])
+        # A pass makes two tries, each of two attempts, for two segments.
+        wait_for(lambda: relay.met["slow_down"] > 3 * 2 * 2, "it tried again and again")
         relay.behave("pass")
         it.wait_until_shipped()
+        [works] = wait_for(lambda: life.logged("pass works again"), "it works again")
         assert 0 == end(life)
+    assert [failed] == life.logged("pass failed")
+    assert works["failures"] >= 2
+    assert works["seconds"] > 0
+    assert [] == life.logged("segment not shipped")
     verify(far.archive, spools.ledger)
+
+
+def test_a_signal_ends_the_pause(tmp_path: Path, spools: Spools, far: Place, relay: Relay) -> None:
+    relay.behave("slow_down")
+    settings = {**far.settings, **IMPATIENT, "RECEIVER_RETRY_SECONDS_MAX": "600"}
+
+    def more_than(met: int) -> bool:
+        return relay.met["slow_down"] > met
+
+    with Receiver(tmp_path, settings) as it:
+        spools.add(0, it)
+        life = watch(it)
+        wait_for(lambda: life.logged("pass failed"), "it failed")
+        # The pauses double with each failure: the signal ends them for as long as it comes.
+        for _ in range(10):
+            met = relay.met["slow_down"]
+            life.signal(signal.SIGUSR1)
+            wait_for(functools.partial(more_than, met), "it tries at once")
+        relay.behave("pass")
+        life.signal(signal.SIGUSR1)
+        it.wait_until_shipped()
+        assert 0 == end(life)
 
 
 def test_what_is_left_at_the_end_is_shipped_in_a_last_pass(

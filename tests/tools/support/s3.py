@@ -82,27 +82,35 @@ class Bucket:
 class _Atomic:
     """moto's application, made to decide one conditional write after the other, as S3 does.
 
-    Where ``session_token`` is set, it refuses requests that are signed with another one.
+    Where ``session_token`` is set, it refuses requests that are signed with another one; where
+    ``conditional`` is not, it refuses conditional writes, as stores do that have none.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self._guard = threading.Lock()
         self.session_token = ""
+        self.conditional = True
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
         if token and self.session_token not in ("", token):
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("400 Bad Request", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>ExpiredToken</Code><Message>expired</Message></Error>"]
+            return _refuse(environ, start_response, "400 Bad Request", "ExpiredToken")
         if not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys():
             return self._app(environ, start_response)
+        if not self.conditional:
+            return _refuse(environ, start_response, "501 Not Implemented", "NotImplemented")
         # The body is waited for before the others are made to wait.
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         with self._guard:
             return self._app(environ, start_response)
+
+
+def _refuse(environ: dict[str, Any], start_response: Any, status: str, code: str) -> list[bytes]:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start_response(status, [("Content-Type", "application/xml")])
+    return [f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()]
 
 
 class S3Server:
@@ -128,6 +136,10 @@ class S3Server:
     def accept(self, session_token: str) -> None:
         """Refuse from now on what is signed with another session token; "" accepts all."""
         self._app.session_token = session_token
+
+    def allow_conditions(self, allowed: bool) -> None:
+        """Take conditional writes from now on, or refuse them as not implemented."""
+        self._app.conditional = allowed
 
     def close(self) -> None:
         """Stop serving."""
