@@ -11,7 +11,7 @@ not provided, nor is `RECEIVER_ACK=archive`, which needs a shipper that answers.
 
 Sockets, connections and request heads are the ASGI server's affair, so the settings for them
 (`RECEIVER_HOST`, `RECEIVER_PORT`, `RECEIVER_WORKERS`, `RECEIVER_HEAD_…`,
-`RECEIVER_KEEP_ALIVE_SECONDS`) have no effect here.
+`RECEIVER_CONNECTIONS_MAX`, `RECEIVER_KEEP_ALIVE_SECONDS`) have no effect here.
 
 To mount the door in an application of one's own, see `build` and `receiver.door.app`.
 """

@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         30.0,
         description="time limit for the request line and headers; then the connection is closed",
     )
+    connections_max: int = Field(
+        10_000,
+        ge=1,
+        description="connections per server process, 5 to 13 KiB each; more are answered 503",
+    )
     inflight_bytes_max: Bytes = Field(
         ByteSize(256 << 20), description="bytes of all bodies in memory, per server process"
     )
