@@ -11,8 +11,8 @@ forwarding, and no `RECEIVER_ACK=archive`, which needs a shipper that confirms.
 
 Sockets, connections, request heads and the order of shutdown are the ASGI server's part.  The
 settings for them have no effect here: `RECEIVER_HOST`, `RECEIVER_PORT`, `RECEIVER_WORKERS`,
-`RECEIVER_HEAD_…`, `RECEIVER_KEEP_ALIVE_SECONDS`, `RECEIVER_DRAIN_SECONDS`,
-`RECEIVER_SHUTDOWN_SECONDS`.
+`RECEIVER_HEAD_…`, `RECEIVER_CONNECTIONS_MAX`, `RECEIVER_KEEP_ALIVE_SECONDS`,
+`RECEIVER_DRAIN_SECONDS`, `RECEIVER_SHUTDOWN_SECONDS`.
 
 To mount the door in an application of one's own, see `build` and `receiver.door.app`.
 """

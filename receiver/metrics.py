@@ -28,6 +28,7 @@ acknowledged_bytes = Counter(
     "receiver_acknowledged_bytes", "Body bytes of acknowledged callbacks.", ["provider", "kind"]
 )
 rejected = Counter("receiver_rejected", "Requests not acknowledged.", ["provider", "reason"])
+connections = Gauge("receiver_connections", "Open connections to the server processes.")
 inflight_bytes = Gauge("receiver_inflight_bytes", "Body bytes read and not yet durable.")
 commit_seconds = Histogram(
     "receiver_commit_seconds",

@@ -82,6 +82,8 @@ class Shipper:
         self._building = threading.Lock()
         # Archived, but not removed from the spool yet, which a disk can refuse.
         self._confirmed: set[str] = set()
+        # Symbolic links that were passed over, and logged.
+        self._links: set[Path] = set()
         # Segments that failed; they are tried last, so that they do not keep others waiting.
         self._failed: set[str] = set()
         # Why the last of them failed, for those who report it.
@@ -97,11 +99,13 @@ class Shipper:
         """Ship the segments that are ready now, oldest first.
 
         ``shipped`` is called with the name of each segment, in the thread that shipped it.  A
-        segment that cannot be read or removed counts as failed and does not stop the others.
+        segment that cannot be read or removed counts as failed and does not stop the others.  A
+        symbolic link named like a segment is logged once, and left where it is.
         Raises `StoreError` once the store has failed for several segments in a row; what was
         shipped before that stays shipped.
         """
-        ready = [found for found in spool.files(root) if _worth(found)]
+        found_now = spool.files(root, passed_over=self._pass_over)
+        ready = [found for found in found_now if _worth(found)]
         ready.sort(key=lambda found: found.name in self._failed)
         self._failed.intersection_update(found.name for found in ready)
         total = Shipped()
@@ -151,7 +155,7 @@ class Shipper:
     def _ship(self, found: spool.Found) -> Shipped:
         try:
             # Opened for writing: over NFS only a writable descriptor can take the lock (flock(2)).
-            fd = os.open(found.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(found.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return Shipped()  # another shipper was quicker
         try:
@@ -167,6 +171,11 @@ class Shipper:
             return self._put(found)
         finally:
             os.close(fd)
+
+    def _pass_over(self, link: Path) -> None:
+        if link not in self._links:
+            self._links.add(link)
+            _log.warning("symbolic link in the spool passed over", extra={"path": str(link)})
 
     def _put(self, found: spool.Found) -> Shipped:
         began = time.monotonic()

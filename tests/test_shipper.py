@@ -370,6 +370,28 @@ def test_a_segment_that_cannot_be_read_does_not_stop_the_others(root: Path, stor
     assert not readable.exists()
 
 
+def test_a_symbolic_link_is_logged_once_and_never_followed(
+    tmp_path: Path, root: Path, store: Faults, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = segment_file(root, records(1), process="q")
+    secret = tmp_path / "secret"
+    secret.write_text("a private key")
+    link = path.parent / "q-1.seg"
+    link.symlink_to(secret)
+    one = shipper(store)
+    for _ in range(3):
+        assert 0 == one.ship(root).failed
+    assert ["delivery-0"] == delivered(store)
+    assert [] == list(store.list("quarantine/"))
+    assert link.is_symlink()
+    (record,) = [one for one in caplog.records if "symbolic link" in one.getMessage()]
+    assert str(link) == vars(record)["path"]
+    # Nor where it takes a segment's place after the spool was listed.
+    with pytest.raises(OSError, match="symbolic links"):
+        one.ship_one(link)
+    assert "a private key" == secret.read_text()
+
+
 def test_what_only_could_not_be_removed_is_not_put_again(
     root: Path, store: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:

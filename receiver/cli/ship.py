@@ -74,7 +74,8 @@ def drain(spool: Path | None, wait: float, output: str) -> int:
 
     The spool may be a whole one or the directory of a single process, on this machine or copied
     from another.  Segments that a running process is still writing are left alone, and count as
-    not drained.  Exit status 1 if the spool is not empty.
+    not drained; so do symbolic links, which are never followed.  Exit status 1 if the spool is not
+    empty.
 
     \b
     Examples:
@@ -84,7 +85,9 @@ def drain(spool: Path | None, wait: float, output: str) -> int:
     receiver = load(spool=spool)
     check_spool(receiver.settings)
     total = _ship_until(receiver, until=time.monotonic() + wait)
-    left = sum(found.bytes > 0 for found in spools.files(receiver.settings.spool))
+    links: list[Path] = []
+    found = spools.files(receiver.settings.spool, passed_over=links.append)
+    left = sum(one.bytes > 0 for one in found) + len(links)
     if output == "json":
         print_json({**asdict(total), "left": left})
     else:

@@ -23,6 +23,7 @@ from receiver.config.environment import PREFIX
 from receiver.config.types import (
     Bytes,
     Families,
+    Hosts,
     List,
     Networks,
     Seconds,
@@ -56,6 +57,10 @@ class Settings(BaseSettings):
     admin_host: str = Field("127.0.0.1", description="address to serve `/metrics` and `/status` on")
     admin_port: int = Field(
         8001, ge=0, le=65535, description="port to serve them on; 0 picks a free one"
+    )
+    admin_hosts: Hosts = Field(
+        (),
+        description="names besides loopback and IP addresses that they are served for; `*` for all",
     )
     public_url: Url | None = Field(
         None, description="base URL that the providers call, for `receiver urls`"
@@ -191,6 +196,11 @@ class Settings(BaseSettings):
     head_seconds_max: SecondsAboveZero = Field(
         30.0,
         description="time limit for the request line and headers; then the connection is closed",
+    )
+    connections_max: int = Field(
+        10_000,
+        ge=1,
+        description="connections per server process, 5 to 13 KiB each; more are answered 503",
     )
     inflight_bytes_max: Bytes = Field(
         ByteSize(256 << 20), description="bytes of all bodies in memory, per server process"

@@ -16,6 +16,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 EMPTY = "empty"
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{8,200}\Z")
 _FAMILY = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*\Z")
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?\Z")
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\x00-\x20/?#@:\[\]\\]+)"
 _URL = re.compile(rf"(?i:https?)://{_HOST}(:[0-9]+)?(/[^\x00-\x20?#]*)?\Z")
 _UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
@@ -126,9 +127,16 @@ def _check_families(families: tuple[str, ...]) -> tuple[str, ...]:
     return families
 
 
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(host == "*" or _NAME.match(host) for host in hosts):
+        raise ValueError("hosts are names without scheme and port, such as receiver.internal, or *")
+    return hosts
+
+
 List = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 Tokens = Annotated[List[SecretStr], AfterValidator(_check_tokens)]
 Families = Annotated[List[str], AfterValidator(_check_families)]
+Hosts = Annotated[List[str], AfterValidator(_check_hosts)]
 Networks = Annotated[tuple[IPNetwork, ...], NoDecode, BeforeValidator(_read_networks)]
 Url = Annotated[str, AfterValidator(_check_url)]
 Bytes = Annotated[ByteSize, Field(gt=0)]

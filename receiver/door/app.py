@@ -27,11 +27,11 @@ from urllib.parse import quote, unquote
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from receiver.door import health
 from receiver.door.answers import Answer
 from receiver.door.judge import Delivery, Judge
+from receiver.door.peer import Forwarded, address_or_none
 from receiver.errors import Disconnected
 
 
@@ -51,7 +51,7 @@ def create_app(
     app = Starlette(
         routes=health.routes(unready=unready, version=version),
         middleware=[
-            Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_proxies),
+            Middleware(Forwarded, trusted_proxies=trusted_proxies),
             Middleware(Door, judge=judge),
         ],
         exception_handlers={404: health.not_found},
@@ -91,7 +91,7 @@ class Door:
             path,
             scope["query_string"],
             scope["headers"],
-            client[0] if client else None,
+            address_or_none(client[0]) if client else None,
         )
         if delivery is None:
             await self._app(scope, receive, send)

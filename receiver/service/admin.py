@@ -1,17 +1,19 @@
 """The admin port: `/metrics` and `/status` for operators, served in the parent's event loop."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from receiver.door.protocol import BoundedProtocol
+from receiver.service.hosts import OnlyHosts
 
 _PAGES = {
     "/metrics": "All metrics, summed over the processes of this instance, for Prometheus.",
@@ -21,9 +23,15 @@ _PAGES = {
 
 
 def create_app(
-    *, exposition: Callable[[], bytes], status: Callable[[], dict[str, Any]]
+    *,
+    exposition: Callable[[], bytes],
+    status: Callable[[], dict[str, Any]],
+    hosts: Iterable[str] = (),
 ) -> Starlette:
-    """Build the admin application from two functions that are called at each request."""
+    """Build the admin application from two functions that are called at each request.
+
+    It answers to the names in ``hosts``, and to those that `OnlyHosts` always allows.
+    """
 
     async def index(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
@@ -45,7 +53,8 @@ def create_app(
             Route("/metrics", metrics),
             Route("/status", show_status),
             Route("/healthz", healthz),
-        ]
+        ],
+        middleware=[Middleware(OnlyHosts, names=hosts)],
     )
 
 
@@ -79,11 +88,15 @@ class AdminServer(uvicorn.Server):
     """uvicorn without its signal handlers: the parent has its own."""
 
     def __init__(
-        self, *, exposition: Callable[[], bytes], status: Callable[[], dict[str, Any]]
+        self,
+        *,
+        exposition: Callable[[], bytes],
+        status: Callable[[], dict[str, Any]],
+        hosts: Iterable[str],
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(exposition=exposition, status=status),
+                create_app(exposition=exposition, status=status, hosts=hosts),
                 http=_Protocol,
                 lifespan="off",
                 ws="none",

@@ -91,7 +91,11 @@ class Parent:
         loop.add_signal_handler(signal.SIGTERM, self._signalled, False)
         loop.add_signal_handler(signal.SIGINT, self._signalled, True)
         loop.add_signal_handler(signal.SIGUSR1, self._passes.retry)
-        admin = AdminServer(exposition=self._instance.exposition, status=self._show)
+        admin = AdminServer(
+            exposition=self._instance.exposition,
+            status=self._show,
+            hosts=(settings.admin_host, *settings.admin_hosts),
+        )
         serving = asyncio.create_task(admin.serve(sockets=[admin_listener]))
         watching = [
             asyncio.create_task(self._watch(listener)) for _ in range(self._settings.workers)

@@ -25,7 +25,7 @@ import uvloop
 from receiver import metrics
 from receiver.config import Settings
 from receiver.door import Judge
-from receiver.door.protocol import BoundedProtocol
+from receiver.door.protocol import TURNED_AWAY_MAX, BoundedProtocol
 from receiver.instance import Receiver
 from receiver.service import running
 from receiver.service.callback_line import printer
@@ -35,8 +35,8 @@ from receiver.spool import ArchiveAck, Spool
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 1.0
-# Descriptors left for the spool, the channel, and what Python opens.
-_FILES_RESERVED = 64
+# Descriptors left for the spool, the channel, what Python opens, and connections turned away.
+_FILES_RESERVED = 64 + TURNED_AWAY_MAX
 
 
 class _Server(uvicorn.Server):
@@ -107,6 +107,7 @@ async def _serve(receiver: Receiver, listener: socket.socket, channel: socket.so
         _uvicorn_config(settings, make_app(receiver, judge, unready=unready)),
         started=lambda: parent.tell(ready=True),
     )
+    metrics.connections.set_function(lambda: len(server.server_state.connections))
     async with asyncio.TaskGroup() as tasks:
         beside = [
             tasks.create_task(_report(judge, parent)),
@@ -138,7 +139,7 @@ def _open_spool(receiver: Receiver, parent: _Channel) -> Spool:
 def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
     BoundedProtocol.head_bytes_max = int(settings.head_bytes_max)
     BoundedProtocol.head_seconds_max = settings.head_seconds_max
-    BoundedProtocol.connections_max = _open_files_max() - _FILES_RESERVED
+    BoundedProtocol.connections_max = _connections_max(settings.connections_max)
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
@@ -152,6 +153,15 @@ def _uvicorn_config(settings: Settings, app: Any) -> uvicorn.Config:
         # Half of the time is for requests in flight, the rest for shipping what they left.
         timeout_graceful_shutdown=max(1, int(settings.shutdown_seconds / 2)),
     )
+
+
+def _connections_max(wanted: int) -> int:
+    """Return how many connections to accept; logs it if the descriptors do not allow ``wanted``."""
+    allowed = max(1, _open_files_max() - _FILES_RESERVED)
+    if allowed < wanted:
+        extra = {"connections_max": allowed, "wanted": wanted, "hint": "raise `ulimit -n`"}
+        _log.info("too few descriptors for RECEIVER_CONNECTIONS_MAX", extra=extra)
+    return min(wanted, allowed)
 
 
 def _open_files_max() -> int:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,26 +106,36 @@ def _try_lock(directory: Path, mode: int) -> int | None:
     return lock
 
 
-def files(root: Path) -> Iterator[Found]:
+def _ignore(path: Path) -> None:
+    pass
+
+
+def files(root: Path, *, passed_over: Callable[[Path], None] = _ignore) -> Iterator[Found]:
     """Yield the segment files of a spool in the order in which they were begun.
 
-    Directories and files that are removed meanwhile are left out.
+    Directories and files that are removed meanwhile are left out.  So is a symbolic link that is
+    named like a segment: no writer made it.  ``passed_over`` is called with its path.
     """
     for directory in directories(root):
         try:
             # Before the listing: the open segment of a writer that dies in between counts as
             # ready only the next time.
             alive = writer_lives(directory)
-            found = [_found(entry, alive=alive) for entry in os.scandir(directory)]
+            found = [_found(entry, passed_over, alive=alive) for entry in os.scandir(directory)]
         except FileNotFoundError:
             continue  # emptied and removed by another shipper
         # Of names that differ in their numbers, the longer has the larger one.
         yield from sorted(filter(None, found), key=lambda file: (len(file.name), file.name))
 
 
-def _found(entry: os.DirEntry[str], *, alive: bool) -> Found | None:
+def _found(
+    entry: os.DirEntry[str], passed_over: Callable[[Path], None], *, alive: bool
+) -> Found | None:
     path = Path(entry.path)
     if path.suffix not in segment.SUFFIXES:
+        return None
+    if entry.is_symlink():
+        passed_over(path)
         return None
     try:
         size = entry.stat().st_size

@@ -41,7 +41,7 @@ def measure_room(root: Path, *, bytes_max: int, reserve_bytes: int) -> Room:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             for entry in os.scandir(directory):
                 with contextlib.suppress(FileNotFoundError):  # shipped meanwhile
-                    used += entry.stat().st_size
+                    used += entry.stat(follow_symlinks=False).st_size
     volume = os.statvfs(root)
     free = volume.f_bavail * volume.f_frsize - reserve_bytes
     if free < bytes_max - used:

@@ -130,7 +130,7 @@ def read(path: Path) -> Iterator[Record | Damage | Torn]:
     Together they cover every byte of the file as it was when reading began.  Raises `OSError` if
     the file cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY)
+    fd = _open(path)
     try:
         yield from _Reader(fd, _marker_in(path), sealed=path.suffix == SEALED).parts()
     except OSError as exc:
@@ -142,7 +142,7 @@ def read(path: Path) -> Iterator[Record | Damage | Torn]:
 
 def heads(path: Path) -> Iterator[bytes]:
     """Yield the heads of a segment's records without checking them or reading their bodies."""
-    fd = os.open(path, os.O_RDONLY)
+    fd = _open(path)
     try:
         yield from _Reader(fd, _marker_in(path), sealed=False).heads()
     finally:
@@ -151,11 +151,16 @@ def heads(path: Path) -> Iterator[bytes]:
 
 def first_head(path: Path) -> bytes | None:
     """Return the unchecked head of a segment's first record; None if it has no valid header."""
-    fd = os.open(path, os.O_RDONLY)
+    fd = _open(path)
     try:
         return _Reader(fd, _marker_in(path), sealed=path.suffix == SEALED).first_head()
     finally:
         os.close(fd)
+
+
+def _open(path: Path) -> int:
+    # A link would have another file archived, or put into quarantine, as what it is not.
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _marker_in(path: Path) -> bytes:
@@ -267,7 +272,7 @@ def _pread_all(fd: int, count: int, offset: int) -> bytes:
 
 def read_bytes(path: Path, part: Damage | Torn) -> bytes:
     """Return the bytes of damage or of a torn end."""
-    fd = os.open(path, os.O_RDONLY)
+    fd = _open(path)
     try:
         return _pread_all(fd, part.end - part.offset, part.offset)
     finally:

@@ -58,6 +58,22 @@ def test_drain_empties_a_spool_or_the_directory_of_a_process(
     assert not path.exists()
 
 
+def test_drain_never_follows_a_symbolic_link(receiver: Command, tmp_path: Path) -> None:
+    path = segment_file(Path("old/spool"), [(head_of("a"), b"{}")])
+    secret = tmp_path / "secret"
+    secret.write_text("a private key")
+    link = path.parent / "p-7.seg"
+    link.symlink_to(secret)
+    outcome = receiver("drain", "--spool", "old/spool")
+    assert 1 == outcome.status
+    assert outcome.out.endswith("; 1 segment left\n")
+    assert str(link) in outcome.err
+    assert ["a"] == archived()
+    assert not list(Path("data/archive").rglob("quarantine/*"))
+    assert link.is_symlink()
+    assert "a private key" == secret.read_text()
+
+
 def test_what_a_living_process_writes_counts_as_not_drained(receiver: Command) -> None:
     writer = Writer(Path("data/spool"))
     writer.write([segment.frame(writer.marker, head_of("a"), [b"x"]), b"x"], records=1)

@@ -3,9 +3,14 @@
 from html.parser import HTMLParser
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from receiver.service.admin import create_app
+
+
+def _client(app: Starlette) -> TestClient:
+    return TestClient(app, base_url="http://localhost")
 
 
 def test_the_admin_port_shows_metrics_status_and_health() -> None:
@@ -19,7 +24,7 @@ def test_the_admin_port_shows_metrics_status_and_health() -> None:
         asked.append("status")
         return {"lag_seconds": 0.5, "spool": {"bytes": 7}}
 
-    client = TestClient(create_app(exposition=exposition, status=status))
+    client = _client(create_app(exposition=exposition, status=status))
     answer = client.get("/metrics")
     assert (200, b"receiver_lag_seconds 0.5\n") == (answer.status_code, answer.content)
     assert "text/plain; version=0.0.4; charset=utf-8" == answer.headers["content-type"]
@@ -30,7 +35,7 @@ def test_the_admin_port_shows_metrics_status_and_health() -> None:
 
 
 def test_json_ends_with_a_newline() -> None:
-    client = TestClient(create_app(exposition=bytes, status=dict))
+    client = _client(create_app(exposition=bytes, status=dict))
     assert b"{}\n" == client.get("/status").content
     assert client.get("/healthz").content.endswith(b"}\n")
 
@@ -55,7 +60,7 @@ class _Page(HTMLParser):
 
 
 def test_the_first_page_leads_to_all_others() -> None:
-    client = TestClient(create_app(exposition=bytes, status=dict))
+    client = _client(create_app(exposition=bytes, status=dict))
     accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     answer = client.get("/", headers={"accept": accept})
     assert "text/html; charset=utf-8" == answer.headers["content-type"]
@@ -67,7 +72,7 @@ def test_the_first_page_leads_to_all_others() -> None:
 
 
 def test_the_first_page_is_text_for_other_programs() -> None:
-    answer = TestClient(create_app(exposition=bytes, status=dict)).get("/")
+    answer = _client(create_app(exposition=bytes, status=dict)).get("/")
     assert "text/plain; charset=utf-8" == answer.headers["content-type"]
     assert ["/metrics", "/status", "/healthz"] == [
         line.split()[0] for line in answer.text.splitlines()

@@ -6,8 +6,9 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,3 +232,38 @@ def test_a_directory_that_cannot_be_made_durable_costs_no_descriptor(
     assert open_before == open_files(os.getpid())
     spool.bury(tmp_path)
     assert [] == list(tmp_path.iterdir())
+
+
+# Symbolic links.
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "nowhere", ".."])
+@pytest.mark.parametrize("suffix", segment.SUFFIXES)
+def test_a_symbolic_link_is_no_segment(tmp_path: Path, target: str, suffix: str) -> None:
+    path = segment_file(tmp_path, RECORD)
+    link = path.parent / f"{clock.new_id()}-0{suffix}"
+    link.symlink_to(target)
+    passed_over: list[Path] = []
+    found = list(spool.files(tmp_path, passed_over=passed_over.append))
+    assert [path] == [one.path for one in found]
+    assert [link] == passed_over
+    spool.bury(tmp_path)
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: list(segment.read(path)),
+        lambda path: list(segment.heads(path)),
+        segment.first_head,
+        lambda path: segment.read_bytes(path, segment.Damage(0, 1)),
+    ],
+)
+def test_a_segment_is_not_read_through_a_link(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    path = segment_file(tmp_path, RECORD)
+    link = tmp_path / path.name
+    link.symlink_to(path)
+    assert read(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        read(link)

@@ -571,6 +571,10 @@ def test_a_tag_that_is_not_utf_8_is_read_as_latin_1(door: Door) -> None:
         ("203.0.113.7", "203.0.113.7"),
         ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
         ("2001:db8::7", "2001:db8::7"),
+        ("203.0.113.7:567", "203.0.113.7"),
+        ("[2001:db8::7]:567", "2001:db8::7"),
+        ("198.51.100.1, <script>", "127.0.0.1"),
+        ("unknown", "127.0.0.1"),
     ],
 )
 def test_a_trusted_proxy_names_the_peer(door: Door, forwarded: str, peer: str) -> None:
