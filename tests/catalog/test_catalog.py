@@ -157,6 +157,19 @@ def _assert_easy_to_read(found: list[Entry]) -> None:
         assert group == sorted(group, key=lambda entry: entry.position)
 
 
+def test_results_fetched_in_vain_are_counted_by_task(
+    catalog: Catalog, store: CountingStore
+) -> None:
+    put_index(store, ["a", "a", "b"], kind="result", invalid="not_json")
+    put_index(store, ["a", "b"], kind="result", invalid="other_task")
+    put_index(store, ["b", "c", "c", "c"], kind="result", invalid="odd_text")
+    put_index(store, ["c", "c", "c"], kind="postback", invalid="not_json")
+    catalog.sync()
+    for at_least, expected in ((2, {"a", "b"}), (3, {"a"}), (4, set())):
+        assert expected == catalog.fruitless("dataforseo", ["a", "b", "c"], at_least=at_least)
+    assert set() == catalog.fruitless("outscraper", ["a"], at_least=1)
+
+
 def test_what_is_taken_in_meanwhile_disturbs_no_search(
     path: Path, catalog: Catalog, store: CountingStore
 ) -> None:
