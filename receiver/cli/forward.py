@@ -16,8 +16,8 @@ from receiver.cli.moment import Instant, Moment
 from receiver.cli.output import one_line
 from receiver.cli.sending import send_options
 from receiver.errors import SettingsError
-from receiver.loop import Passes
 from receiver.service.forwarding import ASK_SECONDS, DEFAULT_NAME, Forwarding
+from receiver.service.loop import Passes
 
 _SHOW_SECONDS = 1.0
 

@@ -19,11 +19,11 @@ from pydantic import SecretStr
 from receiver import __version__, metrics
 from receiver.errors import StoreRefused
 from receiver.instance import Receiver
-from receiver.loop import Passes
 from receiver.service.admin import AdminServer
 from receiver.service.announcement import announce
 from receiver.service.forwarding import Forwarding
 from receiver.service.listener import address, bind
+from receiver.service.loop import Passes
 from receiver.service.measuring import Measuring
 from receiver.service.process import ServerProcess
 from receiver.service.reconciling import Sweeper

@@ -13,7 +13,7 @@ from typing import Any
 from receiver import clock, spool
 from receiver.errors import ReceiverError, StoreRefused
 from receiver.instance import Receiver
-from receiver.loop import Passes
+from receiver.service.loop import Passes
 from receiver.shipper import Shipped
 
 _log = logging.getLogger(__name__)

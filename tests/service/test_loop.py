@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from receiver import clock, loop, metrics
+from receiver import clock, metrics
 from receiver.errors import StoreError, StoreRefused
+from receiver.service import loop
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +103,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int, str | 
 async def test_failures_are_counted_and_their_beginning_and_end_logged(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG", "receiver.loop")
+    caplog.set_level("DEBUG", "receiver.service.loop")
     before = metrics.pass_failures.labels("test")._value.get()
     await repeat(Passes(6, failing={2, 3, 4}))
     assert before + 3 == metrics.pass_failures.labels("test")._value.get()
@@ -118,7 +119,7 @@ async def test_failures_are_counted_and_their_beginning_and_end_logged(
 async def test_another_kind_of_error_is_logged_once_too(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "receiver.loop")
+    caplog.set_level("INFO", "receiver.service.loop")
     errors = [
         StoreError("one"),
         StoreRefused("two", hint="renew"),
