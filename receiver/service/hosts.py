@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 EVERY = "*"
 # It and the names below it belong to loopback (RFC 6761 §6.3).
 _LOOPBACK = "localhost"
+# The longest name (RFC 1035 §2.3.4); what is longer is cut in the log.
+_NAME_CHARS = 255
 _HINT = "call the port by its IP address, or add the name to RECEIVER_ADMIN_HOSTS"
 
 
@@ -42,7 +44,7 @@ class OnlyHosts:
         if all(map(self._is_allowed, hosts)):
             await self._app(scope, receive, send)
             return
-        extra: dict[str, object] = {"host": ", ".join(hosts), "hint": _HINT}
+        extra: dict[str, object] = {"host": ", ".join(hosts)[:_NAME_CHARS], "hint": _HINT}
         self._refused.warning("unknown host on the admin port", reason="unknown_host", extra=extra)
         # 421: this server does not answer for that name (RFC 9110 §7.4).
         content = {"error": "unknown_host", "detail": f"not a name of this port; {_HINT}"}

@@ -77,6 +77,11 @@ def test_a_refusal_is_logged_with_the_name(caplog: pytest.LogCaptureFixture) -> 
     assert "RECEIVER_ADMIN_HOSTS" in vars(record)["hint"]
 
 
+def test_a_name_of_any_length_is_cut_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert 421 == _status("a" * 60_000)
+    assert 255 == len(vars(caplog.records[0])["host"])
+
+
 @pytest.mark.system
 def test_a_running_instance_answers_addresses_and_the_names_that_are_set(tmp_path: Path) -> None:
     settings = {"RECEIVER_ADMIN_HOST": "0.0.0.0", "RECEIVER_ADMIN_HOSTS": "receiver,a.internal"}
