@@ -41,6 +41,7 @@ def load_service(settings: config.Settings) -> Receiver:
         level=settings.log_level,
         hide=receiver.masker.text,
         dropped=metrics.log_dropped.inc,
+        queue_bytes_max=int(settings.log_queue_bytes_max),
     )
     return receiver
 

@@ -253,6 +253,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level logged: `debug`, `info`, `warning` or `error`"
     )
+    log_queue_bytes_max: Bytes = Field(
+        ByteSize(1 << 20),
+        description="size limit of log lines that wait to be written, per process",
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ from receiver.log.formats import (
     painted,
 )
 from receiver.log.sparing import Sparing
-from receiver.log.writer import Outlet, QueueWriter
+from receiver.log.writer import QUEUE_BYTES_MAX, Outlet, QueueWriter
 
 __all__ = [
     "BOLD",
@@ -79,17 +79,20 @@ def configure(
     stream: TextIO | None = None,
     hide: Callable[[str], str] = str,
     dropped: Callable[[], object] | None = None,
+    queue_bytes_max: int = QUEUE_BYTES_MAX,
 ) -> None:
     """Send all logging of this process to one stream, stdout by default.
 
     ``hide`` returns a line without secrets: what a library or a provider said may repeat them.
-    ``dropped`` is called for every line that is dropped, in any thread.
+    ``dropped`` is called for every line that is dropped, in any thread, because it does not fit
+    into ``queue_bytes_max`` or cannot be written.
     """
     handler = _handler(stream or sys.stdout, form, hide)
     text = Text(colours=handler.form == "terminal" and not plain())
     formatter = Hiding(Json() if handler.form == "json" else text, hide)
     handler.setFormatter(formatter)
     _writer.notice = lambda lines: formatter.format(_notice(lines)) + "\n"
+    _writer.bytes_max = queue_bytes_max
     if dropped is not None:
         _writer.on_drop = dropped
     root = logging.getLogger()

@@ -34,7 +34,7 @@ class QueueWriter:
     """
 
     def __init__(self, *, bytes_max: int = QUEUE_BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         # With an RLock: a finalizer that logs may run while its own thread holds the lock.
         self._changed = threading.Condition(threading.RLock())
         self._waiting: deque[_Line] = deque()
@@ -54,7 +54,7 @@ class QueueWriter:
             return
         size = sys.getsizeof(text)
         with self._changed:
-            fits = self._bytes + size <= self._bytes_max
+            fits = self._bytes + size <= self.bytes_max
             if fits:
                 self._waiting.append(_Line(write, text, self._dropped))
                 self._bytes += size
