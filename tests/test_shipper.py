@@ -381,7 +381,7 @@ def test_a_symbolic_link_is_logged_once_and_never_followed(
     one = shipper(store)
     for _ in range(3):
         assert 0 == one.ship(root).failed
-    assert ["delivery-0"] == delivered(store)
+    assert [id_of(0)] == delivered(store)
     assert [] == list(store.list("quarantine/"))
     assert link.is_symlink()
     (record,) = [one for one in caplog.records if "symbolic link" in one.getMessage()]

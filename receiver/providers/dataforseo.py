@@ -7,6 +7,7 @@ is a GET that says only that a task is done.
 
 import re
 from dataclasses import replace
+from urllib.parse import unquote
 
 import msgspec
 
@@ -86,7 +87,7 @@ class DataForSeo:
 
 def _collected(target: str, body: bytes | None, *, whole: bool) -> Recognised:
     """Recognise a result that was collected at ``target``; its key is that of the postback."""
-    task_id = target.rpartition("/")[2]
+    task_id = unquote(target.rpartition("/")[2])
     datatype = _DATATYPE.search(target)
     key = f"{task_id}:{datatype[1]}" if datatype else task_id
     found = _postback(*read_fields(body, _POSTBACK, whole=whole), task_id, None)

@@ -4,6 +4,7 @@ import contextlib
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from receiver import spool
 from receiver.providers import envelope
@@ -50,5 +51,5 @@ def _heads(root: Path) -> Iterator[bytes]:
 
 def _task_id(delivery: envelope.Envelope) -> str:
     if delivery.kind == "result":
-        return delivery.target.rpartition("/")[2]
+        return unquote(delivery.target.rpartition("/")[2])
     return query_of(delivery.target).get("id", "")

@@ -53,7 +53,7 @@ def test_an_archive_that_holds_nothing_yet_is_no_error(receiver: Command) -> Non
 
 def test_what_waits_is_named_where_nothing_could_be_exported(receiver: Command) -> None:
     assert 0 == receiver("check", DISK_RESERVE_BYTES="0").status
-    segment_file(Path("data/spool"), [(head_of("a"), b"{}")])
+    segment_file(Path("data/spool"), [(head_of(), b"{}")])
     outcome = receiver("export")
     nothing, waits = outcome.err.splitlines()
     assert (1, "") == (outcome.status, outcome.out)

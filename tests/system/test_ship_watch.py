@@ -98,7 +98,7 @@ def test_an_archive_that_is_away_is_tried_again_with_pauses(
         for number in range(2):
             spools.add(number, it)
         life = watch(it)
-        [failed] = wait_for(lambda: life.logged("pass failed"), "it failed")
+        failed = wait_for(lambda: life.logged("pass failed"), "it failed")[0]
         assert ("ship", 1) == (failed["pass"], failed["failures"])
         # A pass makes two tries, each of two attempts, for two segments.
         wait_for(lambda: relay.met["slow_down"] > 3 * 2 * 2, "it tried again and again")
@@ -106,7 +106,9 @@ def test_an_archive_that_is_away_is_tried_again_with_pauses(
         it.wait_until_shipped()
         [works] = wait_for(lambda: life.logged("pass works again"), "it works again")
         assert 0 == end(life)
-    assert [failed] == life.logged("pass failed")
+    # One line for each kind of error, however often it is met.
+    errors = [line["error"] for line in life.logged("pass failed")]
+    assert len(errors) == len(set(errors))
     assert works["failures"] >= 2
     assert works["seconds"] > 0
     assert [] == life.logged("segment not shipped")
