@@ -149,12 +149,13 @@ class Scanner:
         return at
 
     def _read_value(self, text: bytes, at: int) -> int:
+        began = at
         if self._is_unwanted() and self._open[-1] == _ARRAY:
             at = self._pass(_runs(odd=self.odd)[1], text, at)
         found = _VALUE.match(text, at)
         # A number or word that reaches the end of the text may go on.
         if found is None or (found.end() == len(text) and text[-1:] not in b'"{[]'):
-            return -1
+            return at if at > began else -1
         kind = found.lastgroup or ""
         if kind == "begin":
             self._begin(found[kind][0])
@@ -167,11 +168,12 @@ class Scanner:
         return found.end()
 
     def _read_key(self, text: bytes, at: int) -> int:
+        began = at
         if self._is_unwanted():
             at = self._pass(_runs(odd=self.odd)[0], text, at)
         found = _KEY.match(text, at)
         if found is None:
-            return -1
+            return at if at > began else -1
         kind = found.lastgroup or ""
         if kind == "end":
             self._end_container(_OBJECT, allowed=self._may_end)

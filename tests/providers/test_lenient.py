@@ -212,3 +212,18 @@ def test_a_long_string_is_judged_to_its_end(step_bytes: int) -> None:
         document = b'{"x":"' + pair * 200_000 + content + pair * 200_000 + b'","id":1}'
         assert ({"id": 1}, judgement) == judged(document, step_bytes)
         assert "broken" == judged(document[:-10], step_bytes)[1]
+
+
+@pytest.mark.parametrize("item", [b'"' + b"x" * 997 + b'"', b'"k":"' + b"x" * 997 + b'"'])
+def test_what_was_passed_over_is_not_held(item: bytes) -> None:
+    begin, end = (b"{", b"}") if b":" in item else (b"[", b"]")
+    scanner, held = Scanner({"id": None}), 0
+    scanner.feed(b'{"id":1,"unwanted":' + begin)
+    document = (item + b",") * 3000 + item
+    for at in range(0, len(document), 256 << 10):
+        scanner.feed(document[at : at + (256 << 10)])
+        held = max(held, len(scanner._held))
+    scanner.feed(end + b"}")
+    scanner.end()
+    assert ({"id": 1}, False, False) == (scanner.found, scanner.odd, scanner.broken)
+    assert held < 2 * len(item)
