@@ -13,7 +13,13 @@ pytestmark = pytest.mark.system
 
 
 def test_hostile_objects_of_the_bucket_stop_no_command(tmp_path: Path) -> None:
-    assert [] == hostile_bucket.problems(tmp_path, seed=1, requests=4)
+    assert [] == hostile_bucket.problems(tmp_path, seed=1, requests=3)
+
+
+# What was found, and must not come back: a lease and a journal that are nested too deeply.
+@pytest.mark.parametrize("number", [12, 144])
+def test_what_stopped_a_sweep_stops_none(tmp_path: Path, number: int) -> None:
+    assert [] == hostile_bucket.problems(tmp_path, seed=1, requests=1, number=number)
 
 
 def test_a_case_is_made_again_by_its_number(tmp_path: Path) -> None:
