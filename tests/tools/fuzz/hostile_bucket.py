@@ -58,7 +58,7 @@ _PLACE = "the place of a value"
 
 # Runs commands in one process; says where it connects to, and what it cannot stand.
 _DRIVER = """
-import orjson, os, signal, sys, threading, traceback
+import orjson, os, signal, sys, threading, time, traceback
 from receiver import log
 from receiver.cli import main
 
@@ -68,6 +68,12 @@ def watch(event, arguments):
     elif event == "socket.getaddrinfo":
         os.write(1, f"\\n--- to {arguments[0]}:{arguments[1]}\\n".encode())
 
+def stop():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.05)
+    time.sleep(FORWARD_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
 sys.addaudithook(watch)
 for line in sys.stdin:
     environ, arguments = orjson.loads(line)
@@ -75,7 +81,7 @@ for line in sys.stdin:
     sys.argv = ["receiver", *arguments]
     status = None
     if arguments[0] == "forward":
-        threading.Timer(FORWARD_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Thread(target=stop, daemon=True).start()
     try:
         main()
     except SystemExit as exc:
