@@ -15,6 +15,7 @@ the lease carries its generation.
 import logging
 import time
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 import orjson
@@ -28,10 +29,14 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 10.0
 
 
+# What every reader of JSON has; JSON itself has no largest integer.
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
+
+
 class _LeaseFile(msgspec.Struct):
     owner: str
-    generation: int
-    expires_at_us: int
+    generation: _Number
+    expires_at_us: _Number
     # The holder's time to live, which may differ from a contender's.
     seconds: float = 0.0
 
@@ -190,6 +195,6 @@ class Lease:
 def _read(content: bytes) -> _LeaseFile:
     try:
         return msgspec.json.decode(content, type=_LeaseFile)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # Not a lease of any known version; the generation begins anew.
         return _LeaseFile(owner="", generation=0, expires_at_us=0)

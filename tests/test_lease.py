@@ -338,7 +338,12 @@ def test_the_generation_grows_with_every_holder(lease: Make) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\x00\xff", b"{", b"[]", b'{"owner": 7}', b'{"owner": "x", "generation": "y"}'],
+    [
+        *(b"", b"\x00\xff", b"{", b"[]", b'{"owner": 7}', b'{"owner": "x", "generation": "y"}'),
+        b'{"owner": "x", "generation": 99999999999999999999, "expires_at_us": 1}',
+        b'{"owner": "x", "generation": 1, "expires_at_us": %s}' % (b"9" * 400),
+        b'{"x": %s' % (b"[" * 5000),
+    ],
 )
 def test_garbage_is_replaced_by_one_owner(lease: Make, store: Store, garbage: bytes) -> None:
     store.put(KEY, garbage)

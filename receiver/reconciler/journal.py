@@ -9,6 +9,7 @@ what the archive still lacks.
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -31,7 +32,7 @@ class MissingTask(msgspec.Struct, frozen=True, kw_only=True):
     # The paths of all its datatypes, by datatype.
     endpoints: Mapping[str, str] | None = None
     # Since when it has been missing, in microseconds.
-    since_us: int | None = None
+    since_us: Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)] | None = None
     # Its notification came, so only the result is missing; stored under its former name.
     notified: bool = msgspec.field(default=False, name="told")
 
@@ -86,7 +87,7 @@ class Journal:
         """
         try:
             return _LIST.decode(self._store.get(key)).tasks
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise Damaged(f"{key} cannot be read and is left in place") from exc
 
     def adopt(self, key: str, tasks: list[MissingTask]) -> None:

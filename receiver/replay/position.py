@@ -19,7 +19,8 @@ from receiver.errors import Conflict, Damaged, LeaseLost, NotFound
 from receiver.spool.segment import number_of, process_of
 from receiver.store import Store
 
-_Number = Annotated[int, msgspec.Meta(ge=0)]
+# What every reader of JSON has; JSON itself has no largest integer.
+_Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
 
 
 class _ProcessRuns(msgspec.Struct):
@@ -30,7 +31,7 @@ class _ProcessRuns(msgspec.Struct):
 
 
 class _PositionFile(msgspec.Struct):
-    since_us: int
+    since_us: _Number
     from_day: date
     generation: int = 0
     written_at: str = ""
@@ -53,7 +54,7 @@ class Position:
         position = cls(0)
         try:
             position._file = _FILE.decode(content)
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
             raise Damaged(f"the position of the forwarding is damaged: {exc}") from exc
         return position
 

@@ -146,13 +146,21 @@ def test_no_list_holds_a_secret_even_if_an_earlier_one_did(place: Place) -> None
         assert [("b", "/*/b")] == [(task.task_id, task.why) for task in journal.read(key)]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"tasks": [{"task',
+        b'{"tasks": [{"task_id": "x", "path": "/x", "since_us": %s}]}' % (b"9" * 400),
+        b'{"tasks": [], "x": %s' % (b"[" * 5000),
+    ],
+)
 def test_a_list_that_cannot_be_read_is_an_alarm_and_left_in_place(
-    place: Place, simulator: DataForSeo
+    place: Place, simulator: DataForSeo, content: bytes
 ) -> None:
     simulator.add_ready(ORGANIC, 2)
     age(simulator)
     key = f"sweeps/unfinished/dataforseo/{new_id()}-0.json"
-    place.store.put(key, b'{"tasks": [{"task')
+    place.store.put(key, content)
     summary = place.sweep(sweep_of())
     assert ({"repaired": 2}, (f"{key} cannot be read and is left in place",)) == (
         summary.outcomes,

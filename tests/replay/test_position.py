@@ -130,6 +130,9 @@ def written(processes: str) -> bytes:
         written('{"a": {"day": "yesterday", "done": []}}'),
         written('{"a": {"day": "2026-11-21", "done": [[0]]}}'),
         written('{"a": {"day": "2026-11-21", "done": [[-1, 0]]}}'),
+        written('{"a": {"day": "2026-11-21", "done": [[0, 99999999999999999999]]}}'),
+        b'{"since_us": 99999999999999999999, "from_day": "2026-11-21"}',
+        b'{"since_us": 5, "from_day": "2026-11-21", "x": %s' % (b"[" * 5000),
     ],
 )
 def test_a_damaged_position_is_an_error(content: bytes) -> None:

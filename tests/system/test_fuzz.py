@@ -3,12 +3,14 @@
 `python -m tests.tools.fuzz` sends more of them.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.tools.fuzz import reference, streams
+from tests.tools.fuzz import odd_text, reference, streams
 from tests.tools.fuzz.campaign import SETTINGS, Campaign
 from tests.tools.support.http import connect, read_answer
 from tests.tools.support.oracle import DirectoryArchive, read_lines
@@ -98,3 +100,31 @@ def test_data_that_is_no_utf_8_hides_no_id(receiver: Receiver) -> None:
     receiver.wait_until_shipped()
     lines = read_lines(DirectoryArchive(receiver.archive))
     assert ["odd_text"] == [line["invalid"] for line in lines if line["task_id"] == "t-latin-1"]
+
+
+# Other families.
+
+
+def test_odd_text_is_kept_as_it_came(receiver: Receiver) -> None:
+    assert [] == odd_text.problems(receiver, seed=1, requests=400)
+
+
+def test_a_callback_that_was_kept_otherwise_would_be_seen(receiver: Receiver) -> None:
+    odd = next(
+        odd
+        for odd in (odd_text.make(2, number, TOKEN) for number in range(99))
+        if odd.task_id is not None and odd.content
+    )
+    answer = receiver.request(odd.method, odd.target, odd.wire, odd.headers)
+    receiver.wait_until_shipped()
+    changes: dict[str, dict[str, Any]] = {
+        "another body is archived": {"content": odd.content + b" "},
+        "archived with the target": {"target": f"{odd.target}&"},
+        "task_id is": {"task_id": f"{odd.task_id}x"},
+    }
+    for what, change in changes.items():
+        other = {answer.headers["x-delivery-id"]: dataclasses.replace(odd, **change)}
+        (problem,) = odd_text.judge(receiver, other, 2)
+        assert what in problem
+    (problem,) = odd_text.judge(receiver, {"nobody": odd}, 2)
+    assert "is not in the archive" in problem

@@ -5,25 +5,64 @@ from pathlib import Path
 
 import click
 
+from tests.tools.fuzz import amplification, hostile_bucket, odd_text
 from tests.tools.fuzz.campaign import SETTINGS, Campaign, Footprint, Report
 from tests.tools.support.server import Receiver
 
 _SHOWN = 20
 
 
+_FAMILIES = ("requests", "odd-text", "hostile-bucket", "amplification")
+
+
 @click.command(context_settings={"show_default": True})
+@click.option("--family", type=click.Choice(_FAMILIES), default="requests", help="What to send.")
 @click.option("--requests", type=click.IntRange(1), default=100_000, help="How many, about.")
 @click.option("--seed", type=int, default=1, help="Another seed, other requests.")
-def main(requests: int, seed: int) -> None:
-    """Send mutated requests to a receiver on loopback; exit with 1 if it does not stand them."""
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        Receiver(Path(directory), SETTINGS) as receiver,
-    ):
+@click.option(
+    "--number", type=click.IntRange(0), help="Only the one of this number; not for `requests`."
+)
+def main(family: str, requests: int, seed: int, number: int | None) -> None:
+    """Attack a receiver on loopback, or its archive; exit with 1 if it does not stand it.
+
+    \b
+    requests        mutated HTTP requests
+    odd-text        text that strict parsers refuse, in all that providers send
+    hostile-bucket  archives that somebody has changed, read by every command
+    amplification   small inputs that could cost much memory, disk or time
+    """
+    click.echo(f"seed         {seed}")
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        if family == "requests":
+            problems = _requests(root, seed, requests)
+        else:
+            problems = _family(family, root, seed, requests, number)
+    click.echo(f"problems     {len(problems)}")
+    for problem in problems[:_SHOWN]:
+        click.echo(f"  {problem}")
+    raise SystemExit(bool(problems))
+
+
+def _requests(root: Path, seed: int, requests: int) -> list[str]:
+    with Receiver(root, SETTINGS) as receiver:
         receiver.start()
         report = Campaign(receiver, seed=seed, requests=requests).run()
     _print(report)
-    raise SystemExit(bool(report.problems))
+    return report.problems
+
+
+def _family(family: str, root: Path, seed: int, requests: int, number: int | None) -> list[str]:
+    if family == "hostile-bucket":
+        return hostile_bucket.problems(root, seed=seed, requests=requests, number=number)
+    if family == "amplification":
+        costs = amplification.costs(root, number=number)
+        for cost in costs:
+            click.echo(str(cost))
+        return [problem for cost in costs for problem in cost.problems]
+    with Receiver(root, SETTINGS) as receiver:
+        receiver.start()
+        return odd_text.problems(receiver, seed=seed, requests=requests, number=number)
 
 
 def _print(report: Report) -> None:
@@ -38,9 +77,6 @@ def _print(report: Report) -> None:
     click.echo(f"archived     {report.archived}, {report.compared} compared with what was sent")
     for name, footprint in (("after warm-up", report.before), ("at the end", report.after)):
         click.echo(f"{name:<13}{_told(footprint)}")
-    click.echo(f"problems     {len(report.problems)}")
-    for problem in report.problems[:_SHOWN]:
-        click.echo(f"  {problem}")
 
 
 def _told(footprint: Footprint | None) -> str:

@@ -117,10 +117,10 @@ def _recorded() -> Sequence[Callable[[bytes], Request]]:
     """Return makers of the requests under `tests/samples`."""
     folders = sorted(path.parent for path in _SAMPLES.glob("*/*/request.json"))
     assert folders
-    return [functools.partial(_load, folder) for folder in folders]
+    return [functools.partial(load, folder) for folder in folders]
 
 
-def _load(folder: Path, token: bytes) -> Request:
+def load(folder: Path, token: bytes) -> Request:
     request = orjson.loads((folder / "request.json").read_bytes())
     return Request(
         method=request["method"].encode(),
