@@ -39,10 +39,12 @@ def name_of(row: Mapping[str, str]) -> str:
 def read_rows(content: bytes, name: str | None) -> Rows | None:
     """Return the rows of every array under a name, or of the array that the content is.
 
-    None if there is no such array, or nothing in it is a row; null is an empty one.  The array may
-    be cut short; then its last row cannot be read.
+    None if there is no such array, nothing in it is a row, or the content is cut short, so that
+    rows may be missing; null is an empty array.
     """
     text = text_in(content)
+    if not text.rstrip(" \t\r\n\0").endswith(("}", "]")):
+        return None
     start = re.compile(rf'(?<!\\)"{name}"\s*:\s*(?:\[|null)' if name else "\ufeff?\\s*\\[")
     found = start.search(text) if name else start.match(text)
     if found is None:
