@@ -23,6 +23,7 @@ from sqlglot import exp
 
 from tests.tools.support import engines
 from tests.tools.support.oracle import COLUMNS, INDEX_COLUMNS, DirectoryArchive, read_lines
+from tests.tools.support.tools import needs
 
 # On a busy machine Spark alone takes over a minute to start.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -69,8 +70,7 @@ def date(lines: list[dict[str, Any]]) -> str:
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
     """A Spark session on loopback, for all tests of this module."""
-    if shutil.which("java") is None:
-        pytest.skip("java is not installed")
+    needs("java")
     from pyspark.sql import SparkSession
 
     builder: Any = SparkSession.builder
